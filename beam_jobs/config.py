@@ -1,0 +1,173 @@
+"""What a dataset is made of: the `dataset` section of a configuration."""
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from beam_jobs.options import setting
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """One feature of an example.
+
+    Attributes:
+        name: the name in the dataset, the model and the serving signature.
+        kind: `categorical` is one value; `sequence` a list of values of the row itself (all
+            genres of a film); `numeric` a number, bucketized to an id at quantiles of the
+            training split; `history` the user's most recent clicks before the impression.
+        owner: whose property it is. A sampled negative keeps the user's and the context's
+            features of the positive that it stands beside, and takes the item's of its item.
+        column: the reader's column, `name` when absent. `hour` and `weekday` (UTC) are
+            always there.
+        length: the most values that a sequence or a history keeps.
+        buckets: the number of quantile buckets of a numeric feature.
+        min_count: values seen fewer times in the training split are unseen (id 0).
+        of: for a history, the feature of the clicked items that is remembered.
+        scope: for a history, whether clicks of every domain count, or of the impression's.
+    """
+
+    name: str
+    kind: Literal['categorical', 'sequence', 'numeric', 'history'] = 'categorical'
+    owner: Literal['user', 'item', 'context'] = 'context'
+    column: str | None = None
+    length: int = setting(1, minimum=1)
+    buckets: int = setting(10, minimum=2)
+    min_count: int = setting(1, minimum=1)
+    of: str | None = None
+    scope: Literal['all', 'domain'] = 'all'
+
+    def __post_init__(self):
+        if (self.kind == 'history') != (self.of is not None):
+            raise ValueError(f'feature {self.name}: `of` goes with the kind history, and a '
+                             'history needs it.')
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Which negatives the examples get.
+
+    Attributes:
+        ctr_ratio: positives / negatives (MAMDR, eq. 23): one number, a number per domain, or
+            a range `[low, high]` from which each domain's is drawn once by seed. With it,
+            every row of the log is a positive and negatives are drawn from the items of the
+            domain that the user has not interacted with anywhere in the log.
+        popularity: negatives are drawn in proportion to an item's count in its domain raised
+            to this power; 0 is uniform.
+        keep_negatives: the portion of the log's own negatives that is kept (CTNet 4.1);
+            every positive is kept.
+    """
+
+    ctr_ratio: float | tuple[float, float] | dict[str, float] | None = None
+    popularity: float = setting(0.0, minimum=0)
+    keep_negatives: float = setting(1.0, above=0, maximum=1)
+
+    def __post_init__(self):
+        ratios = (self.ctr_ratio.values() if isinstance(self.ctr_ratio, dict)
+                  else self.ctr_ratio if isinstance(self.ctr_ratio, tuple)
+                  else [] if self.ctr_ratio is None else [self.ctr_ratio])
+        if any(not ratio > 0 for ratio in ratios):
+            raise ValueError('a ctr_ratio must be more than 0.')
+        if isinstance(self.ctr_ratio, tuple) and self.ctr_ratio[0] > self.ctr_ratio[1]:
+            raise ValueError('a ctr_ratio range must be [low, high].')
+        if self.ctr_ratio is not None and self.keep_negatives != 1.0:
+            raise ValueError('ctr_ratio and keep_negatives exclude each other.')
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How rows become the splits `train`, `validation` and `test`.
+
+    Attributes:
+        by: `days` (STAR 4.1), `time` (AdaSparse 4.1.1: fractions of the rows in the order of
+            time), `periods` (CTNet 4.1) or `user` (MAMDR V-A: at random within each user).
+        days: for `days`, the first and last UTC day of each split, both included; rows
+            outside are counted and left out.
+        fractions: for `time` and `user`, the share of train, validation and test.
+        periods, period_days: for `periods`, how many and how long; split `period-1` to
+            `period-N`, then `test` of one day.
+        start: for `periods`, the first day; the log's first day when absent.
+    """
+
+    by: Literal['days', 'time', 'periods', 'user'] = 'days'
+    days: dict[str, tuple[str, str]] | None = None
+    fractions: tuple[float, float, float] | None = None
+    periods: int = setting(5, minimum=1)
+    period_days: int = setting(6, minimum=1)
+    start: str | None = None
+
+    def __post_init__(self):
+        if (self.by == 'days') != (self.days is not None):
+            raise ValueError('`days` goes with `by: days`, which needs it.')
+        if (self.by in ('time', 'user')) != (self.fractions is not None):
+            raise ValueError('`fractions` goes with `by: time` or `by: user`, which need it.')
+        if self.days is not None:
+            if 'train' not in self.days:
+                raise ValueError('`days` needs the split train.')
+            for name, (first, last) in self.days.items():
+                if _day(first) > _day(last):
+                    raise ValueError(f'days.{name}: {first} is after {last}.')
+            ordered = sorted((_day(a), _day(b), name) for name, (a, b) in self.days.items())
+            for (_, end, one), (begin, _, other) in zip(ordered, ordered[1:], strict=False):
+                if begin <= end:
+                    raise ValueError(f'days: the splits {one} and {other} overlap.')
+        if self.fractions is not None and (min(self.fractions) < 0 or self.fractions[0] <= 0
+                                           or abs(sum(self.fractions) - 1) > 1e-9):
+            raise ValueError('fractions must be three shares that add up to 1, the first more '
+                             'than 0.')
+        if self.start is not None:
+            _day(self.start)
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """The `dataset` section: source, domain, features, sampling, splits.
+
+    Attributes:
+        reader: the name of a reader of `beam_jobs.readers`.
+        inputs: files or patterns of the raw log; absent, the reader fetches its own.
+        options: what the reader itself takes.
+        domain: the raw columns whose combination is the domain.
+        features: the features, `user_id` and `item_id` among them.
+        max_rejected_share: more unreadable rows than this share of all fail the build.
+        buckets: into how many buckets users are hashed; a worker holds one at a time.
+        seed: keys every random draw.
+    """
+
+    reader: str
+    domain: list[str]
+    features: list[FeatureConfig]
+    split: SplitConfig
+    inputs: list[str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    max_rejected_share: float = setting(0.01, minimum=0, maximum=1)
+    buckets: int = setting(16, minimum=1, maximum=65536)
+    seed: int = setting(1, minimum=0)
+
+    def __post_init__(self):
+        names = [feature.name for feature in self.features]
+        if len(set(names)) != len(names):
+            raise ValueError('a feature name occurs twice.')
+        taken = {'domain', 'timestamp', 'click', 'user_key'} & set(names)
+        if taken:
+            raise ValueError(f'the feature name {min(taken)} is the dataset\'s own.')
+        for name in ('user_id', 'item_id'):
+            if name not in names:
+                raise ValueError(f'features must hold {name}.')
+        if not self.domain:
+            raise ValueError('domain must name at least one column.')
+        by_name = {feature.name: feature for feature in self.features}
+        for feature in self.features:
+            if feature.of is not None and (
+                    feature.of not in by_name
+                    or by_name[feature.of].kind not in ('categorical', 'numeric')):
+                raise ValueError(f'feature {feature.name}: `of` must name a categorical '
+                                 'feature of this list.')
+
+
+def _day(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ValueError(f'{text!r} is not a day, which is written YYYY-MM-DD.') from None

@@ -1,0 +1,1 @@
+"""The Kubeflow pipelines, their configurations, their runners and the command line."""

@@ -1,0 +1,1 @@
+"""Datasets to trained, exported models. TensorFlow; no Beam, no Kubeflow."""

@@ -1,0 +1,73 @@
+"""What a training run is: the `train` section of a configuration."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from beam_jobs.options import setting
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """An architecture and its hyper-parameters.
+
+    Attributes:
+        name: of the registry of `trainer.models`.
+        embedding_dim: of every feature's embedding.
+        hidden_units: the widths of the fully-connected layers.
+        normalization: of the tower's input: batch, layer or partitioned normalization (STAR
+            3.3 and Tables 3 and 4), or none; absent, the architecture's own.
+        auxiliary: whether STAR's auxiliary network (3.5) is added; absent, the architecture's
+            own choice.
+        dropout: after every hidden layer.
+        embedding_l2: weight of the squared norm of the looked-up embeddings in the loss.
+        exclude: features of the dataset that the model does not see.
+        options: what this architecture alone takes.
+    """
+
+    name: str = 'star'
+    embedding_dim: int = setting(16, minimum=1)
+    hidden_units: list[int] = setting([256, 128, 64], minimum=1)
+    normalization: Literal['none', 'bn', 'ln', 'pn'] | None = None
+    auxiliary: bool | None = None
+    dropout: float = setting(0.0, minimum=0, maximum=0.95)
+    embedding_l2: float = setting(0.0, minimum=0)
+    exclude: list[str] = setting([])
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        model: what is trained.
+        framework: the learning framework, a name of the registry of `trainer.frameworks`.
+        framework_options: what this framework alone takes.
+        batches: `domain` for batches of one domain each, drawn in proportion to the domains
+            (STAR 3.2), or `mixed`.
+        batch_size: rows a batch.
+        optimizer: a Keras optimizer's name; rows of embedding and domain variables that a
+            batch does not touch are never moved by it.
+        learning_rate: of the optimizer.
+        epochs: at most so many passes over the training split.
+        patience: training stops when the validation split's GAUC has not risen for so many
+            epochs, and the best epoch's weights are kept.
+        checkpoint_steps: a checkpoint is written every so many steps and after each epoch.
+        seed: of initialization, shuffling and dropout.
+        mixed_precision: float16 computation with float32 variables, for GPUs.
+        xla: compile the training step with XLA.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    framework: str = 'joint'
+    framework_options: dict[str, Any] = field(default_factory=dict)
+    batches: Literal['domain', 'mixed'] = 'domain'
+    batch_size: int = setting(2000, minimum=1)
+    optimizer: str = 'adam'
+    learning_rate: float = setting(0.001, above=0)
+    epochs: int = setting(10, minimum=1)
+    patience: int = setting(2, minimum=1)
+    checkpoint_steps: int = setting(500, minimum=1)
+    seed: int = setting(1, minimum=0)
+    mixed_precision: bool = False
+    xla: bool = False
