@@ -1,6 +1,7 @@
 """What a dataset is made of: the `dataset` section of a configuration."""
 
 import datetime
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -108,7 +109,7 @@ class SplitConfig:
                 if _day(first) > _day(last):
                     raise ValueError(f'days.{name}: {first} is after {last}.')
             ordered = sorted((_day(a), _day(b), name) for name, (a, b) in self.days.items())
-            for (_, end, one), (begin, _, other) in zip(ordered, ordered[1:], strict=False):
+            for (_, end, one), (begin, _, other) in itertools.pairwise(ordered):
                 if begin <= end:
                     raise ValueError(f'days: the splits {one} and {other} overlap.')
         if self.fractions is not None and (min(self.fractions) < 0 or self.fractions[0] <= 0
