@@ -1,0 +1,202 @@
+"""The command line, `mdctr`. What a command needs is imported when it runs."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from beam_jobs.errors import UserError
+
+WORKSPACE = 'runs'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit status: 0, or 2 where the input was wrong."""
+    arguments, beam_args = _parser().parse_known_args(argv)
+    if beam_args and not getattr(arguments, 'takes_beam_args', False):
+        _parser().error(f'unrecognized arguments: {" ".join(beam_args)}')
+    arguments.beam_args = beam_args
+    try:
+        return arguments.command(arguments) or 0
+    except UserError as error:
+        print(f'mdctr: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('mdctr: interrupted; the same command goes on where it stopped.',
+              file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='mdctr', description='One click-through-rate model for many domains: build the '
+        'dataset, check it, train, evaluate and push.')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    run = _add(commands, 'run', _run, 'run the whole pipeline on this machine', beam=True)
+    _config_arguments(run)
+
+    compile_ = _add(commands, 'compile', _compile, 'compile the pipeline for a cluster')
+    _config_arguments(compile_, workspace=False)
+    compile_.add_argument('-o', '--output', required=True, help='the YAML file to write')
+
+    submit = _add(commands, 'submit', _submit, 'run the pipeline on a Kubeflow cluster')
+    _config_arguments(submit, workspace=False)
+    submit.add_argument('--host', required=True,
+                        help='the address of the Kubeflow Pipelines server')
+    submit.add_argument('--experiment', default='mdctr', help='the experiment of the run')
+    submit.add_argument('--namespace', help='the namespace, on a multi-user cluster')
+
+    dataset = commands.add_parser('dataset', help='fetch raw data, build a dataset')
+    datasets = dataset.add_subparsers(required=True, metavar='COMMAND')
+    fetch = _add(datasets, 'fetch', _dataset_fetch, "fetch a configuration's raw data")
+    _config_arguments(fetch)
+    build = _add(datasets, 'build', _dataset_build, 'build the dataset and validate it',
+                 beam=True)
+    _config_arguments(build)
+
+    train = _add(commands, 'train', _train, 'train and export a model on a built dataset')
+    _config_arguments(train)
+
+    evaluate = _add(commands, 'evaluate', _evaluate, 'evaluate an exported model', beam=True)
+    _config_arguments(evaluate)
+    evaluate.add_argument('--model-directory', required=True,
+                          help='an exported or pushed model')
+    evaluate.add_argument('--output', required=True, help='where the evaluation goes')
+
+    push = _add(commands, 'push', _push, 'push an evaluated model if it is blessed')
+    _config_arguments(push)
+    push.add_argument('--model-directory', required=True, help='an exported model')
+    push.add_argument('--evaluation', required=True, help='its evaluation')
+    return parser
+
+
+def _add(commands, name: str, function, text: str, beam: bool = False):
+    if beam:
+        text_more = text + '; options it does not know go to Beam (--runner=...)'
+    parser = commands.add_parser(name, help=text, description=text_more if beam else text)
+    parser.set_defaults(command=function, takes_beam_args=beam)
+    return parser
+
+
+def _config_arguments(parser: argparse.ArgumentParser, workspace: bool = True) -> None:
+    parser.add_argument('config', metavar='CONFIG',
+                        help='a configuration file, or the name of a built-in one')
+    parser.add_argument('--model', help='the architecture; short for --set train.model.name=')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                        help='changes a value of the configuration, e.g. train.epochs=3')
+    if workspace:
+        parser.add_argument('--workspace', default=WORKSPACE,
+                            help='the directory that everything is kept in (%(default)s)')
+
+
+def _load(arguments: argparse.Namespace):
+    from pipeline.config import load_config
+
+    overrides = list(arguments.set)
+    if arguments.model:
+        overrides.append(f'train.model.name={arguments.model}')
+    return load_config(arguments.config, overrides)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from pipeline.local import run_local
+
+    config = _load(arguments)
+    outputs = run_local(config, arguments.workspace, arguments.beam_args)
+    logs = os.path.dirname(os.path.dirname(outputs['logs'].path))
+    _show_evaluation(outputs['evaluation'].path)
+    print(f'\nThe model: {outputs["model"].path}')
+    metadata = outputs['pushed'].metadata
+    if metadata['pushed']:
+        print(f'Pushed: {outputs["pushed"].path}')
+    else:
+        print(f'Not pushed: {metadata["reason"]}')
+    tensorboard = os.path.join(os.path.dirname(sys.executable), 'tensorboard')
+    print(f'Look at it: {shlex.join([tensorboard, "--logdir", logs])}')
+
+
+def _show_evaluation(directory: str) -> None:
+    from pipeline.table import metrics_table
+
+    with open(os.path.join(directory, 'metrics.json'), encoding='utf-8') as file:
+        evaluation = json.load(file)
+    print(metrics_table(evaluation))
+    print(f'\n{"Blessed" if evaluation["blessed"] else "Not blessed"}: '
+          + '; '.join(evaluation['reasons']))
+
+
+def _compile(arguments: argparse.Namespace) -> None:
+    from pipeline.compile import compile_pipeline
+
+    compile_pipeline(_load(arguments), arguments.output)
+    print(f'Wrote {arguments.output}')
+
+
+def _submit(arguments: argparse.Namespace) -> None:
+    from pipeline.compile import submit
+
+    run = submit(_load(arguments), arguments.host, arguments.experiment, arguments.namespace)
+    print(f'Started the run {run} on {arguments.host}')
+
+
+def _dataset_fetch(arguments: argparse.Namespace) -> None:
+    from beam_jobs.readers import make_reader
+    from components.steps import cache_directory
+
+    config = _load(arguments)
+    for path in make_reader(config.dataset, cache_directory(arguments.workspace)).files():
+        print(path)
+
+
+def _dataset_build(arguments: argparse.Namespace) -> None:
+    from beam_jobs.build import build_dataset
+    from beam_jobs.validate import validate_dataset
+    from components.steps import cache_directory, dataset_directory
+
+    config = _load(arguments)
+    directory = dataset_directory(arguments.workspace, config.name)
+    build_dataset(config.dataset, config.name, directory,
+                  cache_directory(arguments.workspace), beam_args=arguments.beam_args)
+    found = validate_dataset(directory, os.path.join(directory, 'validation'),
+                             config.validate)
+    if found.anomalies:
+        raise UserError(found.message)
+    print(f'{found.message}\nThe dataset: {directory}')
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from beam_jobs.dataset import read_manifest
+    from components.steps import dataset_directory, run_directory
+    from trainer.train import train
+
+    config = _load(arguments)
+    dataset = dataset_directory(arguments.workspace, config.name)
+    run = run_directory(arguments.workspace, config.name, read_manifest(dataset).fingerprint,
+                        config.train)
+    print(f'The model: {train(dataset, run, config.train)}')
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from beam_jobs.evaluate import evaluate
+    from components.steps import dataset_directory, models_directory
+    from trainer.push import latest_version
+
+    config = _load(arguments)
+    evaluate(dataset_directory(arguments.workspace, config.name), arguments.model_directory,
+             arguments.output, config.evaluate,
+             baseline=latest_version(models_directory(arguments.workspace), config.name),
+             beam_args=arguments.beam_args)
+    _show_evaluation(arguments.output)
+
+
+def _push(arguments: argparse.Namespace) -> None:
+    from components.steps import models_directory
+    from trainer.push import push
+
+    config = _load(arguments)
+    result = push(arguments.model_directory, arguments.evaluation,
+                  models_directory(arguments.workspace), config.name)
+    print(result.reason if not result.pushed else f'Pushed: {result.path}')

@@ -1,0 +1,52 @@
+"""Runs the pipeline on this machine, through kfp.local."""
+
+import os
+import warnings
+
+from beam_jobs.errors import UserError
+from components.steps import ERROR_FILE
+from pipeline.config import RunConfig
+
+
+def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict:
+    """Runs every step of the pipeline as a process of this machine, one after another.
+
+    Args:
+        config: the configuration.
+        workspace: the directory that the steps share, made if absent.
+        beam_args: ordinary Beam options; empty runs the Beam jobs in memory.
+
+    Returns:
+        The pipeline's output artifacts by name (`pipeline.pipeline.Outputs`).
+
+    Raises:
+        UserError: a step ended with an error of the user's input: its own sentence.
+        RuntimeError: a step failed otherwise; its output has the traceback.
+    """
+    from kfp import local
+
+    from pipeline.pipeline import training_pipeline
+
+    workspace = os.path.abspath(workspace)
+    os.makedirs(workspace, exist_ok=True)
+    error_file = os.path.join(workspace, 'error.txt')
+    if os.path.exists(error_file):
+        os.remove(error_file)
+    os.environ[ERROR_FILE] = error_file
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    # What a step prints is shown as it comes, not when its buffer is full.
+    os.environ.setdefault('PYTHONUNBUFFERED', '1')
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')
+    local.init(runner=local.SubprocessRunner(use_venv=False),
+               pipeline_root=os.path.join(workspace, 'pipelines'))
+    pipeline = training_pipeline(config, workspace, beam_args)
+    with warnings.catch_warnings():
+        # The steps run in this environment, whatever the image is called.
+        warnings.simplefilter('ignore', RuntimeWarning)
+        try:
+            return pipeline().outputs
+        except RuntimeError:
+            if os.path.exists(error_file):
+                with open(error_file, encoding='utf-8') as file:
+                    raise UserError(file.read()) from None
+            raise
