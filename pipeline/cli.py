@@ -200,3 +200,7 @@ def _push(arguments: argparse.Namespace) -> None:
     result = push(arguments.model_directory, arguments.evaluation,
                   models_directory(arguments.workspace), config.name)
     print(result.reason if not result.pushed else f'Pushed: {result.path}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
