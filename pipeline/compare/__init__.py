@@ -1,0 +1,1 @@
+"""Comparing models and frameworks on the same splits, seed by seed."""
