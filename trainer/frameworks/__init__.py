@@ -1,0 +1,35 @@
+"""The learning frameworks, by name. Importing this is cheap; a module loads TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from beam_jobs.errors import UserError
+from beam_jobs.options import from_mapping
+from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trainer.examples import Examples
+    from trainer.frameworks.base import Framework
+    from trainer.models.base import CTRModel
+
+FRAMEWORKS = {
+    'joint': 'trainer.frameworks.joint:Joint',
+}
+
+
+def make_framework(config: TrainConfig, model: CTRModel, examples: Examples) -> Framework:
+    """The framework `config.framework`, ready to train `model` on `examples`.
+
+    Raises:
+        UserError: no framework of this name, or an option that it does not take.
+    """
+    if config.framework not in FRAMEWORKS:
+        raise UserError(f'There is no framework {config.framework}; there are '
+                        f'{", ".join(FRAMEWORKS)}.')
+    module, name = FRAMEWORKS[config.framework].split(':')
+    framework = getattr(importlib.import_module(module), name)
+    options = from_mapping(framework.Options, config.framework_options,
+                           f'train.framework_options of {config.framework}')
+    return framework(config, options, model, examples)

@@ -1,0 +1,58 @@
+"""The auxiliary network of STAR (3.5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.keras import keras, tf
+from trainer.layers.domain_layer import DomainLayer, zero_row_then_uniform
+from trainer.layers.domain_rows import DomainRows
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class AuxiliaryNetwork(DomainLayer):
+    """A small network through which the domain acts on the logit directly.
+
+    STAR, equation 7: s_a, the output of two fully-connected layers over the domain's own
+    embedding beside the other features' embeddings, is added to the main network's logit
+    s_m: Sigmoid(s_m + s_a). The unseen domain's embedding is zero and stays so.
+
+    The domain's part of the first layer is multiplied once a domain, not once a row, which
+    is the same product as that of the concatenation.
+
+    Args:
+        num_domains: the domains, and in row 0 the unseen ones.
+        units: the width of the first layer, small beside the main network's.
+        embedding_dim: of the domain's embedding.
+
+    Shapes: inputs [batch, features] to [batch, 1].
+    """
+
+    def __init__(self, num_domains: int, units: int = 16, embedding_dim: int = 16,
+                 **kwargs: Any):
+        super().__init__(num_domains, **kwargs)
+        self.units = units
+        self.embedding_dim = embedding_dim
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self.domain_embedding = self.add_domain_weight(
+            'embedding', (self.embedding_dim,), initializer=zero_row_then_uniform)
+        shape = (input_shape[-1] + self.embedding_dim, self.units)
+        self.hidden_kernel = self.add_weight('hidden_kernel', shape,
+                                             initializer='glorot_uniform')
+        self.hidden_bias = self.add_weight('hidden_bias', (self.units,), initializer='zeros')
+        self.output_kernel = self.add_weight('output_kernel', (self.units, 1),
+                                             initializer='glorot_uniform')
+        self.output_bias = self.add_weight('output_bias', (1,), initializer='zeros')
+        super().build(input_shape)
+
+    def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
+        of_domain = tf.matmul(rows.take(self.domain_embedding),
+                              self.hidden_kernel[:self.embedding_dim])
+        of_features = tf.matmul(inputs, self.hidden_kernel[self.embedding_dim:])
+        hidden = tf.nn.relu(of_features + rows.spread(of_domain + self.hidden_bias))
+        return tf.matmul(hidden, self.output_kernel) + self.output_bias
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), 'units': self.units,
+                'embedding_dim': self.embedding_dim}

@@ -1,0 +1,133 @@
+"""Which rows of a batch belong to which domain, sorted out once for all layers."""
+
+from __future__ import annotations
+
+from trainer.keras import tf
+
+
+class DomainRows:
+    """The rows of one batch, grouped by domain.
+
+    A layer is written once for both kinds of batch, in three moves: `take` the present
+    domains' rows of its variables, compute with one value a present domain, and `dense` or
+    `spread` them over the batch's rows. No row is computed with another domain's weights.
+
+    * One domain (`domain` is a scalar): a single present domain; `dense` is one plain matrix
+      product and `spread` a broadcast.
+    * Mixed (`domain` is a vector): the rows must first be put in order with `sort`; each
+      domain's rows are then a slice, and `dense` does one matrix product a slice.
+
+    Ids outside [0, num_domains) are the unseen domain, 0.
+
+    Attributes:
+        single: whether the whole batch is of one domain.
+        domain: the rows' domain ids in sorted order, int32 [batch]; [] when `single`.
+        present: the domains that have rows, ascending, int32 [present].
+        segments: each sorted row's index into `present`, int32 [batch]; None when `single`.
+    """
+
+    def __init__(self, domain: tf.Tensor, num_domains: int):
+        domain = tf.cast(domain, tf.int32)
+        domain = tf.where((domain >= 0) & (domain < num_domains), domain, 0)
+        self.num_domains = num_domains
+        self.single = domain.shape.rank == 0
+        if self.single:
+            self.domain, self.present, self.segments = domain, domain[None], None
+            return
+        if domain.shape.rank != 1:
+            raise ValueError(f'domain must be a scalar or [batch], not {domain.shape}')
+        self._order = tf.argsort(domain, stable=True)
+        self.domain = tf.gather(domain, self._order)
+        self.present, self.segments, self._counts = tf.unique_with_counts(self.domain)
+        self._ends = tf.cumsum(self._counts)
+        self._starts = self._ends - self._counts
+
+    def sort(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows [batch, ...] of the batch's own order in the order of their domains."""
+        return rows if self.single else tf.gather(rows, self._order)
+
+    def unsort(self, rows: tf.Tensor) -> tf.Tensor:
+        """What `sort` did, undone."""
+        if self.single:
+            return rows
+        return tf.gather(rows, tf.math.invert_permutation(self._order))
+
+    def take(self, variable: tf.Variable) -> tf.Tensor:
+        """The present domains' rows of a variable: [num_domains, ...] -> [present, ...].
+
+        The gradient is an `IndexedSlices`, so no other domain's row is ever touched.
+        """
+        return tf.gather(variable, self.present)
+
+    def spread(self, values: tf.Tensor) -> tf.Tensor:
+        """A value a present domain to every row: [present, ...] -> [batch, ...].
+
+        For a batch of one domain it stays [1, ...], which broadcasts.
+        """
+        return values if self.single else tf.gather(values, self.segments)
+
+    def counts(self, rows: tf.Tensor) -> tf.Tensor:
+        """How many rows each present domain has, int32 [present]."""
+        return tf.shape(rows)[:1] if self.single else self._counts
+
+    def mean(self, rows: tf.Tensor) -> tf.Tensor:
+        """Each present domain's mean: sorted rows [batch, units] -> [present, units]."""
+        if self.single:
+            return tf.reduce_mean(rows, axis=0, keepdims=True)
+        return tf.math.segment_mean(rows, self.segments)
+
+    def dense(self, rows: tf.Tensor, weights: tf.Tensor,
+              bias: tf.Tensor | None = None) -> tf.Tensor:
+        """Every row through its own domain's dense layer.
+
+        Args:
+            rows: sorted rows [batch, inputs].
+            weights: of the present domains, [present, inputs, units].
+            bias: [present, units].
+
+        Returns:
+            [batch, units].
+        """
+        if bias is None:
+            bias = tf.zeros([tf.shape(weights)[0], weights.shape[2]], weights.dtype)
+        if self.single:
+            return tf.matmul(rows, weights[0]) + bias
+        return _dense_by_slice(rows, weights, bias, self._starts, self._ends)
+
+
+def _dense_by_slice(rows, weights, bias, starts, ends):
+    """A loop over the slices, forward and backward.
+
+    Measured against blocks of equal size through one batched product (2048 rows, 20 domains,
+    256 x 256): the loop takes 0.7 of the time, since it neither pads nor copies weights.
+    """
+    size = tf.shape(starts)[0]
+    inputs, units = weights.shape[1:]
+
+    def loop(step, shapes):
+        arrays = [tf.TensorArray(rows.dtype, size=size, infer_shape=False, element_shape=shape)
+                  for shape in shapes]
+
+        def body(i, *arrays):
+            values = step(i, starts[i], ends[i])
+            return (i + 1, *(array.write(i, value)
+                             for array, value in zip(arrays, values, strict=True)))
+        return tf.while_loop(lambda i, *_: i < size, body, (0, *arrays),
+                             parallel_iterations=4)[1:]
+
+    @tf.custom_gradient
+    def product(rows, weights, bias):
+        outputs, = loop(
+            lambda i, start, end: [tf.matmul(rows[start:end], weights[i]) + bias[i]],
+            [[None, units]])
+
+        def gradient(upstream):
+            by_row, by_weight, by_bias = loop(
+                lambda i, start, end: [
+                    tf.matmul(upstream[start:end], weights[i], transpose_b=True),
+                    tf.matmul(rows[start:end], upstream[start:end], transpose_a=True),
+                    tf.reduce_sum(upstream[start:end], axis=0)],
+                [[None, inputs], [inputs, units], [units]])
+            return by_row.concat(), by_weight.stack(), by_bias.stack()
+        return tf.ensure_shape(outputs.concat(), [None, units]), gradient
+    return product(rows, weights, bias)

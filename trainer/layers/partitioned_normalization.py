@@ -1,0 +1,140 @@
+"""Partitioned normalization, STAR 3.3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.keras import keras, tf
+from trainer.layers.domain_layer import DomainLayer
+from trainer.layers.domain_rows import DomainRows
+from trainer.layers.moving_moments import keep_rate
+
+
+@dataclass(eq=False)
+class _Folded:
+    scale: tf.Variable
+    shift: tf.Variable
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class PartitionedNormalization(DomainLayer):
+    """Batch normalization with each domain's own moments, scale and bias.
+
+    STAR, equations 3 (training, with the moments mu, sigma^2 of the domain's rows in the
+    batch) and 4 (inference, with the domain's moving averages E_p, Var_p):
+
+        z' = (gamma gamma_p) (z - mu) / sqrt(sigma^2 + epsilon) + (beta + beta_p)
+
+    What the paper leaves open:
+
+    * Fewer than two rows of a domain in a training batch have no variance: they are
+      normalized by the moving averages, which they do not move.
+    * A domain that no batch has shown, 0 among them, has no averages: it uses those of row 0,
+      which follow the rows of all domains (so Var_0 holds the variance between domains too).
+    * An average starts with its first batch, and moves faster at first (`keep_rate`).
+
+    Args:
+        num_domains: the domains, and in row 0 the unseen ones.
+        momentum: of the moving averages.
+        epsilon: added to variances.
+
+    Shapes: inputs [batch, units] to the same.
+    """
+
+    def __init__(self, num_domains: int, momentum: float = 0.99, epsilon: float = 1e-3,
+                 **kwargs: Any):
+        super().__init__(num_domains, **kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight('gamma', shape, initializer='ones')
+        self.beta = self.add_weight('beta', shape, initializer='zeros')
+        self.domain_gamma = self.add_domain_weight('gamma', shape, initializer='ones')
+        self.domain_beta = self.add_domain_weight('beta', shape, initializer='zeros')
+        state = {'trainable': False, 'dtype': tf.float32}
+        self.moving_mean = self.add_domain_weight('moving_mean', shape, initializer='zeros',
+                                                  **state)
+        self.moving_variance = self.add_domain_weight('moving_variance', shape,
+                                                      initializer='ones', **state)
+        self.moving_count = self.add_domain_weight('moving_count', (), initializer='zeros',
+                                                   **state)
+        super().build(input_shape)
+
+    def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
+        if self.folded is not None and not training:
+            scale, shift = rows.take(self.folded.scale), rows.take(self.folded.shift)
+            return inputs * rows.spread(scale) + rows.spread(shift)
+        values = tf.cast(inputs, tf.float32)
+        mean, variance = self._averages(rows.present)
+        if training:
+            mean, variance, centred = self._batch_moments(values, rows, mean, variance)
+        else:
+            centred = values - rows.spread(mean)
+        gamma = tf.cast(rows.take(self.domain_gamma) * self.gamma, tf.float32)
+        beta = tf.cast(rows.take(self.domain_beta) + self.beta, tf.float32)
+        scale = gamma * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast(centred * rows.spread(scale) + rows.spread(beta), inputs.dtype)
+
+    def _averages(self, domains):
+        """Moving averages [domains, units] by which inference normalizes these domains."""
+        known = tf.gather(self.moving_count, domains) > 0
+        source = tf.where(known, domains, 0)
+        return tf.gather(self.moving_mean, source), tf.gather(self.moving_variance, source)
+
+    def _batch_moments(self, values, rows, average_mean, average_variance):
+        """Moments by which a training batch is normalized; moves the averages."""
+        enough = (rows.counts(values) >= 2)[:, None]
+        own_mean = rows.mean(values)
+        mean = tf.where(enough, own_mean, average_mean)
+        centred = values - rows.spread(mean)
+        spread = rows.mean(tf.square(centred))
+        variance = tf.where(enough, spread, average_variance)
+        own_variance = spread - tf.square(own_mean - mean)
+        own = tf.stop_gradient(own_mean), tf.stop_gradient(own_variance)
+        self._move(rows.present, enough[:, 0] & (rows.present > 0), *own)
+        self._move_overall(rows.counts(values), *own)
+        return mean, variance, centred
+
+    def _move(self, domains, enough, mean, variance):
+        updates = tf.gather(self.moving_count, domains)
+        keep = tf.where(enough, keep_rate(updates, self.momentum), 1.0)[:, None]
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moved = keep * tf.gather(average, domains) + (1 - keep) * value
+            average.scatter_update(tf.IndexedSlices(moved, domains))
+        self.moving_count.scatter_update(
+            tf.IndexedSlices(updates + tf.cast(enough, tf.float32), domains))
+
+    def _move_overall(self, counts, mean, variance):
+        """Row 0: the moments of the mixture of the batches so far, of which this is one."""
+        enough = tf.reduce_sum(counts) >= 2
+        share = tf.cast(counts, tf.float32)[:, None]
+        share /= tf.reduce_sum(share)
+        batch_mean = tf.reduce_sum(share * mean, axis=0)
+        batch_variance = tf.reduce_sum(
+            share * (variance + tf.square(mean - batch_mean)), axis=0)
+        old_mean, old_variance = tf.gather(self.moving_mean, 0), tf.gather(
+            self.moving_variance, 0)
+        updates = tf.gather(self.moving_count, 0)
+        keep = tf.where(enough, keep_rate(updates, self.momentum), 1.0)
+        away = batch_mean - old_mean
+        self.moving_mean.scatter_update(
+            tf.IndexedSlices(old_mean + (1 - keep) * away, 0))
+        self.moving_variance.scatter_update(tf.IndexedSlices(
+            keep * (old_variance + (1 - keep) * tf.square(away))
+            + (1 - keep) * batch_variance, 0))
+        self.moving_count.scatter_update(
+            tf.IndexedSlices(updates + tf.cast(enough, tf.float32), 0))
+
+    def fold(self) -> None:
+        """Makes one scale and one shift a domain of its moments and parameters."""
+        mean, variance = self._averages(tf.range(self.num_domains))
+        scale = self.domain_gamma * self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        self.folded = _Folded(
+            tf.Variable(scale, trainable=False),
+            tf.Variable(self.domain_beta + self.beta - mean * scale, trainable=False))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), 'momentum': self.momentum, 'epsilon': self.epsilon}

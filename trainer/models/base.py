@@ -1,0 +1,155 @@
+"""What all architectures share: embeddings, normalization, the auxiliary network, the logit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from beam_jobs.dataset import Feature, Manifest
+from beam_jobs.options import setting
+from trainer.config import ModelConfig
+from trainer.keras import keras, tf
+from trainer.layers.auxiliary_network import AuxiliaryNetwork
+from trainer.layers.batch_normalization import BatchNormalization
+from trainer.layers.domain_feature import DomainFeature
+from trainer.layers.domain_layer import DomainLayer
+from trainer.layers.domain_rows import DomainRows
+from trainer.layers.feature_embedding import FeatureEmbedding, Sequence
+from trainer.layers.partitioned_normalization import PartitionedNormalization
+
+
+class Inputs(NamedTuple):
+    """What an architecture's own network gets; rows are sorted by domain.
+
+    Attributes:
+        flat: the normalized fields side by side, [batch, fields * dim].
+        fields: a vector a feature as it was looked up, not normalized, [batch, fields, dim].
+        sequences: the vectors behind the pooled sequences, by feature name.
+        rows: the rows' domains, to pass to layers.
+    """
+
+    flat: tf.Tensor
+    fields: tf.Tensor
+    sequences: dict[str, Sequence]
+    rows: DomainRows
+
+
+class CTRModel(keras.Model):
+    """A model of the probability of a click, of which subclasses write `build_network` (the
+    layers) and `network` (the logit).
+
+    `call(features, training)` gives logits [batch]. `features` has ids by name, [batch] or
+    for sequences [batch, length] padded with -1, and `domain`: a scalar where the whole batch
+    is of one domain, which is faster, or [batch].
+
+    Mixed rows are sorted by domain here, once, before anything else, so that layers find a
+    domain's rows side by side; the logits go back to the batch's own order.
+
+    Attributes:
+        features: of the dataset, less the excluded ones.
+        num_domains: rows of per-domain variables.
+        num_fields: vectors in `Inputs.fields`.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """What every architecture takes in `model.options`.
+
+        Attributes:
+            domain_feature: the domain is one more feature with its own embedding.
+            id_dropout: the share of ids that training takes for unseen values.
+            auxiliary_units: the width of the auxiliary network's hidden layer.
+        """
+
+        domain_feature: bool = False
+        id_dropout: float = setting(0.0, minimum=0, maximum=0.9)
+        auxiliary_units: int = setting(16, minimum=1)
+
+    NORMALIZATION: ClassVar[str] = 'bn'
+    AUXILIARY: ClassVar[bool] = False
+
+    def __init__(self, manifest: Manifest, config: ModelConfig, options: Options):
+        super().__init__(name=config.name)
+        self.config, self.options = config, options
+        self.num_domains = manifest.num_domains
+        self.features: list[Feature] = [feature for feature in manifest.features
+                                        if feature.name not in config.exclude]
+        self.embedding = FeatureEmbedding(
+            self.features, config.embedding_dim, l2=config.embedding_l2,
+            id_dropout=options.id_dropout, seed=1)
+        self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim)
+                             if options.domain_feature else None)
+        self.num_fields = len(self.features) + int(options.domain_feature)
+        kind = self.NORMALIZATION if config.normalization is None else config.normalization
+        self.normalization = _normalization(kind, self.num_domains)
+        with_auxiliary = self.AUXILIARY if config.auxiliary is None else config.auxiliary
+        self.auxiliary = (AuxiliaryNetwork(self.num_domains, options.auxiliary_units,
+                                           config.embedding_dim) if with_auxiliary else None)
+        self.build_network()
+
+    def build_network(self) -> None:
+        """Makes the layers that `network` uses."""
+        raise NotImplementedError
+
+    def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        """The main network's logit, [batch]."""
+        raise NotImplementedError
+
+    def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
+        embedded = self.embedding({feature.name: rows.sort(features[feature.name])
+                                   for feature in self.features}, training=training)
+        fields = embedded.fields
+        if self.domain_field is not None:
+            fields = self.domain_field(fields, rows)
+        flat = tf.reshape(fields, [-1, self.num_fields * self.config.embedding_dim])
+        normalized = flat if self.normalization is None else self.normalization(
+            flat, rows, training=training)
+        logit = self.network(Inputs(normalized, fields, embedded.sequences, rows), training)
+        if self.auxiliary is not None:
+            logit += tf.squeeze(self.auxiliary(flat, rows), axis=1)  # STAR, equation 7
+        return rows.unsort(tf.cast(logit, tf.float32))
+
+    def make_variables(self) -> None:
+        """Builds every layer, by calling the model on two rows of unseen values."""
+        self(self.example(), training=False)
+
+    def example(self, rows: int = 2) -> dict[str, tf.Tensor]:
+        """Rows of unseen values and empty sequences."""
+        features = {feature.name: tf.fill([rows, feature.length], tf.constant(-1, tf.int64))
+                    if feature.kind == 'sequence' else tf.zeros([rows], tf.int64)
+                    for feature in self.features}
+        return {**features, 'domain': tf.zeros([rows], tf.int64)}
+
+    def domain_layers(self) -> Iterator[DomainLayer]:
+        """Every layer that depends on the domain."""
+        return (layer for layer in self._flatten_layers() if isinstance(layer, DomainLayer))
+
+    def fold(self) -> None:
+        """Computes what inference needs of each domain's weights once (STAR 4.4)."""
+        for layer in self.domain_layers():
+            layer.fold()
+
+    def unfold(self) -> None:
+        """Undoes `fold`, which training after it needs."""
+        for layer in self.domain_layers():
+            layer.unfold()
+
+
+def _normalization(kind: str, num_domains: int) -> keras.layers.Layer | None:
+    if kind == 'none':
+        return None
+    if kind == 'bn':
+        return BatchNormalization(name='normalization')
+    if kind == 'ln':
+        return LayerNormalization(name='normalization')
+    return PartitionedNormalization(num_domains, name='normalization')
+
+
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras's layer with the call of the others; the domain does not matter to it."""
+
+    def call(self, inputs: tf.Tensor, domain: object = None,
+             training: bool = False) -> tf.Tensor:
+        return super().call(inputs)
