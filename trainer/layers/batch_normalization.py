@@ -33,9 +33,10 @@ class BatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: tf.TensorShape) -> None:
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight('gamma', shape, initializer='ones')
-        self.beta = self.add_weight('beta', shape, initializer='zeros')
-        state = {'trainable': False, 'dtype': tf.float32,
+        exact = {'dtype': tf.float32, 'experimental_autocast': False}
+        self.gamma = self.add_weight('gamma', shape, initializer='ones', **exact)
+        self.beta = self.add_weight('beta', shape, initializer='zeros', **exact)
+        state = {**exact, 'trainable': False,
                  'aggregation': tf.VariableAggregation.MEAN}
         self.moving_mean = self.add_weight('moving_mean', shape, initializer='zeros', **state)
         self.moving_variance = self.add_weight('moving_variance', shape, initializer='ones',
@@ -56,8 +57,8 @@ class BatchNormalization(keras.layers.Layer):
             self.moving_count.assign_add(tf.cast(enough, tf.float32))
             mean = tf.where(enough, batch_mean, mean)
             variance = tf.where(enough, batch_variance, variance)
-        scale = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + self.epsilon)
-        shift = tf.cast(self.beta, tf.float32) - mean * scale
+        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        shift = self.beta - mean * scale
         return tf.cast(values * scale + shift, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -121,22 +121,27 @@ class FeatureEmbedding(keras.layers.Layer):
         return tf.where(draws < self.id_dropout, unseen, places)
 
     def _embedded(self, singles, sequences, parts, masks, training) -> Embedded:
-        fields = dict(zip([feature.name for feature in singles],
-                          tf.unstack(parts[0], axis=1) if singles and sequences else [],
-                          strict=False))
-        unpooled = {}
+        if not sequences:
+            unpooled, fields = {}, parts[0]
+        else:
+            unpooled, fields = self._pooled(singles, sequences, parts, masks)
+        if training and self.l2:
+            self._penalize([parts[0]] if singles else [], unpooled)
+        return Embedded(fields, unpooled)
+
+    def _pooled(self, singles, sequences, parts, masks):
+        fields, unpooled = {}, {}
+        if singles:
+            vectors = tf.unstack(parts[0], num=len(singles), axis=1)
+            fields = {feature.name: vector
+                      for feature, vector in zip(singles, vectors, strict=True)}
         for feature, vectors in zip(sequences, parts[1 if singles else 0:], strict=True):
             weights = tf.cast(masks[feature.name], vectors.dtype)[:, :, None]
             vectors *= weights
             unpooled[feature.name] = Sequence(vectors, masks[feature.name])
             fields[feature.name] = tf.math.divide_no_nan(
                 tf.reduce_sum(vectors, axis=1), tf.reduce_sum(weights, axis=1))
-        if training and self.l2:
-            self._penalize([parts[0]] if singles else [], unpooled)
-        if not sequences:
-            return Embedded(parts[0], {})
-        return Embedded(tf.stack([fields[feature.name] for feature in self.features], axis=1),
-                        unpooled)
+        return unpooled, tf.stack([fields[feature.name] for feature in self.features], axis=1)
 
     def _penalize(self, singles, sequences) -> None:
         looked_up = [*singles, *(sequence.vectors for sequence in sequences.values())]

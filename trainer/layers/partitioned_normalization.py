@@ -50,11 +50,12 @@ class PartitionedNormalization(DomainLayer):
 
     def build(self, input_shape: tf.TensorShape) -> None:
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight('gamma', shape, initializer='ones')
-        self.beta = self.add_weight('beta', shape, initializer='zeros')
-        self.domain_gamma = self.add_domain_weight('gamma', shape, initializer='ones')
-        self.domain_beta = self.add_domain_weight('beta', shape, initializer='zeros')
-        state = {'trainable': False, 'dtype': tf.float32}
+        exact = {'dtype': tf.float32, 'experimental_autocast': False}
+        self.gamma = self.add_weight('gamma', shape, initializer='ones', **exact)
+        self.beta = self.add_weight('beta', shape, initializer='zeros', **exact)
+        self.domain_gamma = self.add_domain_weight('gamma', shape, initializer='ones', **exact)
+        self.domain_beta = self.add_domain_weight('beta', shape, initializer='zeros', **exact)
+        state = {**exact, 'trainable': False}
         self.moving_mean = self.add_domain_weight('moving_mean', shape, initializer='zeros',
                                                   **state)
         self.moving_variance = self.add_domain_weight('moving_variance', shape,
@@ -66,15 +67,16 @@ class PartitionedNormalization(DomainLayer):
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         if self.folded is not None and not training:
             scale, shift = rows.take(self.folded.scale), rows.take(self.folded.shift)
-            return inputs * rows.spread(scale) + rows.spread(shift)
+            outputs = tf.cast(inputs, tf.float32) * rows.spread(scale) + rows.spread(shift)
+            return tf.cast(outputs, inputs.dtype)
         values = tf.cast(inputs, tf.float32)
         mean, variance = self._averages(rows.present)
         if training:
             mean, variance, centred = self._batch_moments(values, rows, mean, variance)
         else:
             centred = values - rows.spread(mean)
-        gamma = tf.cast(rows.take(self.domain_gamma) * self.gamma, tf.float32)
-        beta = tf.cast(rows.take(self.domain_beta) + self.beta, tf.float32)
+        gamma = rows.take(self.domain_gamma) * self.gamma
+        beta = rows.take(self.domain_beta) + self.beta
         scale = gamma * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast(centred * rows.spread(scale) + rows.spread(beta), inputs.dtype)
 

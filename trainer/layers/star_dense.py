@@ -59,7 +59,8 @@ class StarDense(DomainLayer):
 
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         if self.folded is not None and not training:
-            kernel, bias = rows.take(self.folded.kernel), rows.take(self.folded.bias)
+            kernel = tf.cast(rows.take(self.folded.kernel), inputs.dtype)
+            bias = tf.cast(rows.take(self.folded.bias), inputs.dtype)
         else:
             kernel = rows.take(self.domain_kernel) * self.kernel
             bias = rows.take(self.domain_bias) + self.bias

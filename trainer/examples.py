@@ -1,0 +1,332 @@
+"""A split's examples as batches of one domain or of all, shuffled by seed and epoch."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow.parquet
+
+from beam_jobs.dataset import Feature, Manifest, read_manifest
+from beam_jobs.errors import UserError
+from trainer.keras import tf
+from trainer.tfrecords import Columns, bytes_per_row, decode, read_records
+
+_PIECE = 4096  # rows decoded at once
+_SIDE_BY_SIDE = 4  # ranges that a streamed chunk mixes
+_SHUFFLE_ROWS, _SHUFFLE_BATCHES, _SHUFFLE_RANGES, _SHUFFLE_MIXED = range(4)
+
+Batch = dict[str, Any]
+
+
+class _Range(NamedTuple):
+    path: str
+    offset: int
+    bytes: int
+    examples: int
+
+
+class Examples:
+    """The examples of one split.
+
+    A batch is a dictionary of arrays: every feature's ids, int32 [batch] or [batch, length]
+    padded with -1; `domain`, int32, a scalar for a batch of one domain and else [batch];
+    `click`, float32 [batch]; `user_key`, int64 [batch].
+
+    A split that fits `memory` bytes is decoded once and kept; of a greater one each domain
+    streams through a bounded chunk that is shuffled as a whole. Either way a batch depends
+    only on the arguments, so that `start` continues an epoch without repeating a row.
+
+    Args:
+        dataset: the dataset's directory.
+        split: the split's name.
+        exclude: features that are not wanted.
+        memory: bytes that decoded rows may take.
+        threads: that decode.
+
+    Attributes:
+        manifest: of the dataset.
+        features: that batches hold.
+        domains: the ids that have rows, ascending.
+
+    Raises:
+        UserError: no such dataset or split, or a damaged file (when it is read).
+    """
+
+    def __init__(self, dataset: str, split: str, exclude: Iterable[str] = (),
+                 memory: int = 2 << 30, threads: int = 2):
+        self.manifest: Manifest = read_manifest(dataset)
+        if split not in self.manifest.splits:
+            raise UserError(f'The dataset {dataset} has no split {split}; it has '
+                            f'{", ".join(self.manifest.splits)}.')
+        exclude = set(exclude)
+        self.split = split
+        self.features: list[Feature] = [feature for feature in self.manifest.features
+                                        if feature.name not in exclude]
+        self._ranges = _read_index(os.path.join(dataset, 'examples', split))
+        self.domains = sorted(self._ranges)
+        self._counts = {domain: sum(each.examples for each in ranges)
+                        for domain, ranges in self._ranges.items()}
+        self._row_bytes = bytes_per_row(self.features)
+        self._budget, self._threads = memory, threads
+        self.in_memory = len(self) * self._row_bytes <= memory
+        self._columns: dict[int, Columns] = {}
+        self._all: Columns | None = None
+        self._singles = [feature.name for feature in self.features
+                         if feature.kind != 'sequence']
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def count(self, domain: int) -> int:
+        """Rows of a domain."""
+        return self._counts.get(domain, 0)
+
+    def num_batches(self, size: int, kind: Literal['domain', 'mixed'] = 'domain') -> int:
+        """Batches an epoch."""
+        if kind == 'mixed':
+            return -(-len(self) // size)
+        return sum(-(-count // size) for count in self._counts.values())
+
+    def epoch(self, number: int, size: int, kind: Literal['domain', 'mixed'] = 'domain',
+              seed: int = 0, start: int = 0) -> Iterator[Batch]:
+        """One pass over every row.
+
+        Args:
+            number: the epoch's, which with `seed` keys the shuffling.
+            size: rows a batch; the last batch of a domain (or of the split) has the rest.
+            kind: `domain` for batches of one domain each, in an order in which domains come
+                in proportion to their rows (STAR 3.2), or `mixed`.
+            seed: of the shuffling.
+            start: the first batches to leave out.
+        """
+        if kind == 'mixed':
+            return self._mixed(number, size, seed, start)
+        return self._by_domain(number, size, seed, start)
+
+    def domain_epoch(self, domain: int, number: int, size: int, seed: int = 0,
+                     start: int = 0) -> Iterator[Batch]:
+        """One pass over the rows of one domain, shuffled; arguments as of `epoch`."""
+        for rows in self._shuffled(domain, number, size, seed, start):
+            yield self._batch(rows, np.int32(domain))
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Every row once, domain after domain, as they are in the files, for scoring."""
+        for domain in self.domains:
+            if self.in_memory:
+                pieces = [self._domain(domain)]
+            else:
+                pieces = self._chunks(self._ranges[domain], max(size, _PIECE))
+            for piece in pieces:
+                for first in range(0, len(piece), size):
+                    yield self._batch(piece.take(slice(first, first + size)),
+                                      np.int32(domain))
+
+    def _by_domain(self, number, size, seed, start):
+        order = np.repeat(np.array(self.domains, np.int64),
+                          [-(-self._counts[domain] // size) for domain in self.domains])
+        _generator(seed, number, _SHUFFLE_BATCHES).shuffle(order)
+        done = dict(zip(*np.unique(order[:start], return_counts=True), strict=True))
+        passes: dict[int, Iterator[Batch]] = {}
+        for domain in order[start:].tolist():
+            if domain not in passes:
+                passes[domain] = self.domain_epoch(domain, number, size, seed,
+                                                   int(done.get(domain, 0)))
+            yield next(passes[domain])
+
+    def _mixed(self, number, size, seed, start):
+        total = len(self)
+        if self.in_memory:
+            rows, domains = self._everything()
+            order = _generator(seed, number, _SHUFFLE_MIXED).permutation(total)
+            for first in range(start * size, total, size):
+                chosen = order[first:first + size]
+                yield self._batch(rows.take(chosen), domains[chosen])
+            return
+        batches = -(-total // size)
+        # Streamed: every batch holds the domains in proportion, to a row, of all the rows.
+        counts = np.array([self._counts[domain] for domain in self.domains])
+
+        def upto(batch):
+            return counts * min(batch, batches) // batches
+        sources = [_Rows(self._shuffled(domain, number, size, seed, int(done // size)),
+                         int(done % size))
+                   for domain, done in zip(self.domains, upto(start), strict=True)]
+        for batch in range(start, batches):
+            wanted = upto(batch + 1) - upto(batch)
+            parts = [(source.next(int(n)), domain) for source, n, domain
+                     in zip(sources, wanted, self.domains, strict=True) if n]
+            if parts:
+                yield self._batch(
+                    Columns.concatenate([rows for rows, _ in parts]),
+                    np.concatenate([np.full(len(rows), domain, np.int32)
+                                    for rows, domain in parts]))
+
+    def _shuffled(self, domain, number, size, seed, start) -> Iterator[Columns]:
+        """Batches of a domain's rows, from batch `start` on."""
+        generator = _generator(seed, number, _SHUFFLE_ROWS, domain)
+        if self.in_memory:
+            rows = self._domain(domain)
+            order = generator.permutation(len(rows))
+            for first in range(start * size, len(order), size):
+                yield rows.take(order[first:first + size])
+            return
+        share = self._budget / 2 / self._row_bytes / len(self.domains)
+        chunk = size * max(1, int(share // size))
+        ranges = list(self._ranges[domain])
+        _generator(seed, number, _SHUFFLE_RANGES, domain).shuffle(ranges)
+        skipped = start * size // chunk
+        for place, rows in enumerate(self._chunks(ranges, chunk, skipped), skipped):
+            generator = _generator(seed, number, _SHUFFLE_ROWS, domain, place)
+            order = generator.permutation(len(rows))
+            for first in range(max(0, start * size - place * chunk), len(order), size):
+                yield rows.take(order[first:first + size])
+
+    def _chunks(self, ranges, rows, skip=0) -> Iterator[Columns]:
+        """Decodes ranges, several side by side, in chunks of so many rows."""
+        records = _interleaved([(each.path, read_records(each.path, each.offset, each.bytes))
+                                for each in ranges])
+        for _ in itertools.islice(records, skip * rows):
+            pass
+        with ThreadPoolExecutor(self._threads) as pool:
+            while chunk := list(itertools.islice(records, rows)):
+                path = chunk[0][0]
+                pieces = [[record for _, record in chunk[first:first + _PIECE]]
+                          for first in range(0, len(chunk), _PIECE)]
+                yield Columns.concatenate(list(pool.map(
+                    lambda piece, path=path: decode(piece, self.features, path), pieces)))
+
+    def _domain(self, domain: int) -> Columns:
+        if domain not in self._columns:
+            self._load()
+        return self._columns[domain]
+
+    def _load(self) -> None:
+        """Decodes the whole split, into one block of columns of which domains are slices."""
+        def decode_range(each: _Range) -> Columns:
+            records = read_records(each.path, each.offset, each.bytes)
+            parts = []
+            while piece := list(itertools.islice(records, _PIECE)):
+                parts.append(decode(piece, self.features, each.path))
+            return Columns.concatenate(parts)
+        ranges = [each for domain in self.domains for each in self._ranges[domain]]
+        with ThreadPoolExecutor(self._threads) as pool:
+            self._all = Columns.concatenate(list(pool.map(decode_range, ranges)))
+        first = 0
+        for domain in self.domains:
+            self._columns[domain] = self._all.take(slice(first, first + self.count(domain)))
+            first += self.count(domain)
+
+    def _everything(self) -> tuple[Columns, np.ndarray]:
+        if self._all is None:
+            self._load()
+        return self._all, np.repeat(np.array(self.domains, np.int32),
+                                    [self.count(domain) for domain in self.domains])
+
+    def _batch(self, rows: Columns, domain: np.ndarray) -> Batch:
+        singles = np.ascontiguousarray(rows.singles.T)
+        return {**dict(zip(self._singles, singles, strict=True)), **rows.sequences,
+                'domain': domain, 'click': rows.click.astype(np.float32),
+                'user_key': rows.user_key}
+
+
+class _Rows:
+    """Any number of rows at a time from an iterator of blocks."""
+
+    def __init__(self, blocks: Iterator[Columns], skip: int):
+        self._blocks, self._skip = blocks, skip
+        self._block: Columns | None = None
+
+    def next(self, rows: int) -> Columns:
+        parts = []
+        while rows:
+            if self._block is None or not len(self._block):
+                self._block = next(self._blocks).take(slice(self._skip, None))
+                self._skip = 0
+            parts.append(self._block.take(slice(0, rows)))
+            self._block = self._block.take(slice(rows, None))
+            rows -= len(parts[-1])
+        return Columns.concatenate(parts)
+
+
+def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.Tensor]]:
+    """Makes batches, as tensors, in a thread that runs `depth` of them ahead.
+
+    An error of the thread is raised here; a consumer that stops early ends the thread.
+    """
+    ready: queue.Queue = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                if not put({name: tf.convert_to_tensor(value)
+                            for name, value in batch.items()}):
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name='prefetch', daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _interleaved(sources: list[tuple[str, Iterator[bytes]]]) -> Iterator[tuple[str, bytes]]:
+    """Records of several sources side by side, some hundred of each in turn."""
+    waiting, active = iter(sources), []
+    while True:
+        while len(active) < _SIDE_BY_SIDE and (source := next(waiting, None)) is not None:
+            active.append(source)
+        if not active:
+            return
+        for source in list(active):
+            path, records = source
+            empty = True
+            for record in itertools.islice(records, 256):
+                empty = False
+                yield path, record
+            if empty:
+                active.remove(source)
+
+
+def _read_index(directory: str) -> dict[int, list[_Range]]:
+    path = os.path.join(directory, 'index.parquet')
+    try:
+        table = pyarrow.parquet.read_table(path).to_pydict()
+    except (OSError, pyarrow.ArrowInvalid):
+        raise UserError(f'{path} cannot be read: build the dataset again.') from None
+    ranges: dict[int, list[_Range]] = {}
+    for domain, file, offset, size, examples in zip(
+            table['domain'], table['file'], table['offset'], table['bytes'],
+            table['examples'], strict=True):
+        if examples:
+            ranges.setdefault(int(domain), []).append(
+                _Range(os.path.join(directory, file), offset, size, examples))
+    return ranges
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

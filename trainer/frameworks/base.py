@@ -1,0 +1,102 @@
+"""What every learning framework is: it owns the epoch, and nothing around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from trainer.config import TrainConfig
+from trainer.examples import Batch, Examples
+from trainer.keras import keras, tf
+from trainer.models.base import CTRModel
+from trainer.optimizers import make_optimizer
+from trainer.step import Predict
+
+
+class Progress(NamedTuple):
+    """A point of an epoch at which training can be cut and continued.
+
+    Attributes:
+        position: what to pass as `start` to continue after this point.
+        loss: the mean loss of the rows since the last point, a scalar tensor.
+        rows: how many those were.
+    """
+
+    position: int
+    loss: tf.Tensor
+    rows: int
+
+
+class Framework:
+    """Trains a model on a split, an epoch at a time.
+
+    Validation, early stopping, checkpoints and logs are `trainer.train`'s, for all
+    frameworks alike; it calls `epoch`, saves and restores what `weights` and `state` name,
+    scores with `predict` and exports `serving_model`. The test split is never in sight.
+
+    Subclasses write `epoch` and, where they train more than the model's own variables, extend
+    the other methods.
+
+    Args:
+        config: of the run.
+        options: this framework's own.
+        model: with its variables made.
+        examples: the training split.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """What the framework takes in `train.framework_options`."""
+
+    def __init__(self, config: TrainConfig, options: Options, model: CTRModel,
+                 examples: Examples):
+        self.config, self.options = config, options
+        self.model, self.examples = model, examples
+        self.optimizer = self.make_optimizer()
+        self._predict = Predict(model)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Makes the steps, optimizers and variables that `epoch` uses."""
+        raise NotImplementedError
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
+        """Trains for an epoch, the first being 0, from the position `start` on.
+
+        Everything that the rest of the epoch depends on is in `weights` and `state` whenever
+        a `Progress` is given.
+        """
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, Any]:
+        """What has been learned (trackable objects): kept for the best epoch."""
+        return {'model': self.model}
+
+    def state(self) -> dict[str, Any]:
+        """What else training needs to continue (trackable objects)."""
+        return {'optimizer': self.optimizer}
+
+    def predict(self, batch: Batch) -> tf.Tensor:
+        """Logits [batch] of a batch of one domain, as the exported model gives them.
+
+        Validation goes through the split domain after domain.
+        """
+        return self._predict(batch)
+
+    def serving_model(self) -> CTRModel:
+        """The model to export: `call(features)` of mixed domains, and `fold`."""
+        return self.model
+
+    def learning_rate(self) -> float:
+        """What the optimizer uses now, for the logs."""
+        return float(tf.convert_to_tensor(self.optimizer.learning_rate))
+
+    def make_optimizer(self, name: str | None = None,
+                       learning_rate: float | None = None) -> keras.optimizers.Optimizer:
+        """An optimizer, by default the run's own."""
+        optimizer = make_optimizer(name or self.config.optimizer,
+                                   learning_rate or self.config.learning_rate)
+        if self.config.mixed_precision:
+            return keras.mixed_precision.LossScaleOptimizer(optimizer)
+        return optimizer

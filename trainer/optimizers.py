@@ -1,0 +1,149 @@
+"""Keras optimizers that move only the rows that a batch touched.
+
+Keras's own Adam decays the moments of every row of an embedding at every step and so moves
+rows, and whole domains, that the batch did not hold, at a cost that follows the vocabulary.
+Here a sparse gradient (`tf.IndexedSlices`) reads and writes its own rows alone: of the
+variable and of every slot. Duplicates of a row are summed first. Dense gradients are applied
+as Keras does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from beam_jobs.errors import UserError
+from trainer.keras import keras, tf
+
+
+class RowOptimizer(keras.optimizers.Optimizer):
+    """An optimizer given by a rule for a block of values, be it a variable or some rows.
+
+    Subclasses name their slots with the slots' initial values, and write `rule`.
+
+    Args:
+        learning_rate: a number or a Keras schedule.
+    """
+
+    SLOTS: ClassVar[dict[str, float]] = {}
+
+    def __init__(self, learning_rate: Any = 0.001, **kwargs: Any):
+        super().__init__(name=type(self).__name__.lower(), jit_compile=False, **kwargs)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+
+    def build(self, var_list: list[tf.Variable]) -> None:
+        super().build(var_list)
+        if getattr(self, '_built', False):
+            return
+        self._slots = [[self.add_variable_from_reference(
+            variable, name, initial_value=tf.fill(variable.shape, tf.cast(
+                initial, variable.dtype))) for variable in var_list]
+            for name, initial in self.SLOTS.items()]
+        self._built = True
+
+    def rule(self, value: tf.Tensor, gradient: tf.Tensor,
+             *slots: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The new value and the new slots, of the same shapes."""
+        raise NotImplementedError
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices,
+                    variable: tf.Variable) -> None:
+        place = self._index_dict[self._var_key(variable)]
+        variables = [variable, *(slot[place] for slot in self._slots)]
+        if isinstance(gradient, tf.IndexedSlices):  # Keras has summed duplicates by now
+            old = [tf.gather(each, gradient.indices) for each in variables]
+            new = self.rule(old[0], gradient.values, *old[1:])
+            for each, rows in zip(variables, new, strict=True):
+                each.scatter_update(tf.IndexedSlices(rows, gradient.indices))
+        else:
+            old = [tf.convert_to_tensor(each) for each in variables]
+            for each, values in zip(variables, self.rule(old[0], gradient, *old[1:]),
+                                    strict=True):
+                each.assign(values)
+
+    def _rate(self, value: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.learning_rate, value.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(),
+                'learning_rate': self._serialize_hyperparameter(self._learning_rate)}
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class SGD(RowOptimizer):
+    """w <- w - r g."""
+
+    def rule(self, value, gradient):
+        return (value - self._rate(value) * gradient,)
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class Momentum(RowOptimizer):
+    """v <- m v - r g; w <- w + v. A row's velocity rests while no batch holds the row."""
+
+    SLOTS: ClassVar = {'velocity': 0.0}
+    MOMENTUM = 0.9
+
+    def rule(self, value, gradient, velocity):
+        velocity = self.MOMENTUM * velocity - self._rate(value) * gradient
+        return value + velocity, velocity
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class Adagrad(RowOptimizer):
+    """a <- a + g^2; w <- w - r g / sqrt(a + e)."""
+
+    SLOTS: ClassVar = {'accumulator': 0.1}
+    EPSILON = 1e-7
+
+    def rule(self, value, gradient, accumulator):
+        accumulator += tf.square(gradient)
+        step = self._rate(value) * gradient * tf.math.rsqrt(accumulator + self.EPSILON)
+        return value - step, accumulator
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class RMSprop(RowOptimizer):
+    """v <- d v + (1 - d) g^2; w <- w - r g / sqrt(v + e)."""
+
+    SLOTS: ClassVar = {'velocity': 0.0}
+    DECAY, EPSILON = 0.9, 1e-7
+
+    def rule(self, value, gradient, velocity):
+        velocity = self.DECAY * velocity + (1 - self.DECAY) * tf.square(gradient)
+        step = self._rate(value) * gradient * tf.math.rsqrt(velocity + self.EPSILON)
+        return value - step, velocity
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class Adam(RowOptimizer):
+    """Adam, with the bias correction of the optimizer's step for every row."""
+
+    SLOTS: ClassVar = {'m': 0.0, 'v': 0.0}
+    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+
+    def rule(self, value, gradient, m, v):
+        step = tf.cast(self.iterations + 1, value.dtype)
+        rate = (self._rate(value) * tf.sqrt(1 - tf.pow(self.BETA_2, step))
+                / (1 - tf.pow(self.BETA_1, step)))
+        m += (gradient - m) * (1 - self.BETA_1)
+        v += (tf.square(gradient) - v) * (1 - self.BETA_2)
+        return value - rate * m / (tf.sqrt(v) + self.EPSILON), m, v
+
+
+OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'adam': Adam, 'adagrad': Adagrad,
+              'rmsprop': RMSprop}
+
+
+def make_optimizer(name: str, learning_rate: Any) -> RowOptimizer:
+    """The optimizer of this name.
+
+    Args:
+        name: one of `OPTIMIZERS`.
+        learning_rate: a number or a Keras schedule.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name not in OPTIMIZERS:
+        raise UserError(f'There is no optimizer {name}; there are {", ".join(OPTIMIZERS)}.')
+    return OPTIMIZERS[name](learning_rate)

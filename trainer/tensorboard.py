@@ -1,0 +1,81 @@
+"""What TensorBoard shows of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tensorboard.plugins.hparams import api as hparams
+
+from beam_jobs.options import to_mapping
+from trainer.config import TrainConfig
+from trainer.keras import tf
+from trainer.models.base import CTRModel
+
+_METRICS = ('auc', 'gauc', 'pcoc', 'log_loss')
+_HISTOGRAM_VALUES = 100_000
+
+
+class Logs:
+    """Writes a run's event files.
+
+    Args:
+        directory: of the event files.
+    """
+
+    def __init__(self, directory: str):
+        self._writer = tf.summary.create_file_writer(directory)
+
+    def steps(self, step: int, loss: float, learning_rate: float, speed: float) -> None:
+        """The mean loss since the last call, and examples per second."""
+        with self._writer.as_default(step):
+            tf.summary.scalar('train/loss', loss)
+            tf.summary.scalar('train/learning_rate', learning_rate)
+            tf.summary.scalar('train/examples_per_second', speed)
+
+    def epoch(self, epoch: int, metrics: dict[str, Any], model: CTRModel) -> None:
+        """Validation metrics, overall and per domain, and histograms of the weights."""
+        with self._writer.as_default(epoch):
+            for scope, values in (('overall', metrics['overall']),
+                                  *metrics['domains'].items()):
+                for name in _METRICS:
+                    if values.get(name) is not None:
+                        tf.summary.scalar(f'validation_{name}/{scope}', values[name])
+            for variable in model.trainable_variables:
+                tf.summary.histogram(f'weights/{variable.name.split(":")[0]}',
+                                     _sample(variable))
+        self._writer.flush()
+
+    def finish(self, config: TrainConfig, metrics: dict[str, Any], step: int) -> None:
+        """The run's hyper-parameters beside its best epoch's metrics (HParams)."""
+        with self._writer.as_default(step):
+            hparams.hparams(_flat(to_mapping(config)))
+            for name in _METRICS:
+                if metrics.get('overall', {}).get(name) is not None:
+                    tf.summary.scalar(f'best/{name}', metrics['overall'][name])
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _sample(variable: tf.Variable) -> tf.Tensor:
+    """Enough rows of a great table for its histogram."""
+    size = int(np.prod(variable.shape))
+    if size <= _HISTOGRAM_VALUES:
+        return tf.convert_to_tensor(variable)
+    rows = variable.shape[0]
+    every = min(rows, -(-size // _HISTOGRAM_VALUES))
+    return tf.gather(variable, np.arange(0, rows, every))
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f'{prefix}{key}.'))
+        elif isinstance(value, (bool, int, float, str)):
+            flat[prefix + key] = value
+        elif value is not None:
+            flat[prefix + key] = str(value)
+    return flat

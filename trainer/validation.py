@@ -1,0 +1,44 @@
+"""Scores a split with a model in training, for early stopping and the logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from beam_jobs.metrics import domain_metrics
+from trainer.examples import Examples, prefetch
+from trainer.frameworks.base import Framework
+from trainer.keras import tf
+
+
+def validate(framework: Framework, examples: Examples, batch_size: int = 8192
+             ) -> dict[str, Any]:
+    """The metrics of `beam_jobs.metrics.domain_metrics` of a split, overall and per domain.
+
+    Predictions are of the log as it was sampled for the split, not corrected for
+    `keep_negatives`.
+    """
+    parts = []
+    for batch in prefetch(examples.in_order(batch_size)):
+        logits = framework.predict(batch)
+        domain = np.full(len(logits), int(batch['domain']), np.int64)
+        parts.append((domain, batch['user_key'].numpy(), batch['click'].numpy(),
+                      tf.sigmoid(logits).numpy()))
+    domains, users, clicks, scores = (np.concatenate(column)
+                                      for column in zip(*parts, strict=True))
+    names = {0: 'unseen', **{domain.id: domain.name for domain in examples.manifest.domains}}
+    return domain_metrics(domains, users, clicks, scores, names)
+
+
+def stopping_value(metrics: dict[str, Any]) -> tuple[str, float]:
+    """What early stopping compares, greater being better: its name and value.
+
+    The overall GAUC; AUC where no user has both classes; minus the log loss where the split
+    has one class.
+    """
+    overall = metrics['overall']
+    for name in ('gauc', 'auc'):
+        if overall[name] is not None:
+            return name, overall[name]
+    return 'log_loss', -overall['log_loss']
