@@ -1,0 +1,262 @@
+"""Delimited text (CSV and its kin) in blocks: columns of text, and the lines that are none.
+
+A line is a row: a value may be quoted, but not hold a line break. A line is rejected, and
+never the block that it stands in, when it is not UTF-8, has an odd number of quotes, a
+carriage return in its middle, or another number of fields than the header. Blank lines are
+no rows. Rejected lines keep their numbers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from beam_jobs.errors import UserError
+from beam_jobs.files import BLOCK_BYTES, base_name, read_blocks
+from beam_jobs.readers.base import no_rejects, rejects
+
+_LF, _CR = 10, 13
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the text is delimited.
+
+    Attributes:
+        separator: between fields; one or more characters.
+        quote: around values that hold a separator; None where quotes are plain text.
+        names: of the fields; None where the file's first line has them.
+        encoding: of the whole file; other than UTF-8 only where every byte has a meaning.
+    """
+
+    separator: str = ','
+    quote: str | None = '"'
+    names: tuple[str, ...] | None = None
+    encoding: str = 'utf-8'
+
+
+class Block(NamedTuple):
+    """Some lines of a file: `columns` by name (all text), their `lines`, the `rejected`."""
+
+    columns: dict[str, pa.Array]
+    lines: np.ndarray
+    rejected: pa.RecordBatch
+
+
+def read_delimited(path: str, dialect: Dialect, columns: frozenset[str] | None = None,
+                   source: str | None = None,
+                   block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Reads a file block by block.
+
+    Args:
+        path: plain or gzipped.
+        dialect: how it is delimited.
+        columns: the fields wanted, all when None; those that the file lacks are not given.
+        source: what rejected rows call the file; its base name when absent.
+        block_bytes: about how much of the file is held at a time.
+
+    Raises:
+        UserError: of `read_blocks`; a header that is not text or names a field twice.
+    """
+    names, number = dialect.names, 1
+    for block in read_blocks(path, block_bytes):
+        if number == 1 and block.startswith(b'\xef\xbb\xbf'):
+            block = block[3:]
+        if dialect.encoding != 'utf-8':
+            block = block.decode(dialect.encoding).encode()
+        if len(dialect.separator) > 1:
+            block = block.replace(dialect.separator.encode(), b'\t')
+        if names is None:
+            header, _, block = block.partition(b'\n')
+            names, number = _header(path, header, dialect), 2
+            if not block:
+                continue
+        wanted = [n for n in names if columns is None or n in columns]
+        lines = _Lines.of(block, number)
+        number += len(lines)
+        yield _parse(source or base_name(path), lines, names, wanted, dialect)
+
+
+def read_small(path: str, dialect: Dialect) -> pa.Table:
+    """Reads a whole table, such as the properties of users or items.
+
+    Raises:
+        UserError: of `read_delimited`; a line that is not a row, which is named.
+    """
+    tables = []
+    for block in read_delimited(path, dialect):
+        if block.rejected.num_rows:
+            _, line, reason, _ = (column[0].as_py() for column in block.rejected.columns)
+            raise UserError(f'{path}, line {line}: {reason}: mend or remove the line.')
+        tables.append(pa.table(block.columns))
+    if not sum(table.num_rows for table in tables):
+        raise UserError(f'{path} holds no rows below its header.')
+    return pa.concat_tables(tables).combine_chunks()
+
+
+class _Lines(NamedTuple):
+    """Lines of text, each ended by a line feed, and their numbers; blank ones are left out."""
+
+    data: bytes
+    ends: np.ndarray  # of each line: the place after its line feed
+    numbers: np.ndarray
+    total: int  # with the blank ones
+
+    @classmethod
+    def of(cls, data: bytes, first: int) -> '_Lines':
+        if not data.endswith(b'\n'):
+            data += b'\n'
+        raw = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(raw == _LF) + 1
+        starts = np.concatenate([[0], ends[:-1]])
+        lengths = ends - starts
+        blank = (lengths == 1) | ((lengths == 2) & (raw[starts] == _CR))
+        lines = cls(data, ends, np.arange(first, first + len(ends)), len(ends))
+        return lines.keep(~blank) if blank.any() else lines
+
+    def __len__(self) -> int:
+        return self.total
+
+    @property
+    def starts(self) -> np.ndarray:
+        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
+
+    def keep(self, wanted: np.ndarray) -> '_Lines':
+        """The lines where `wanted`."""
+        lengths = self.ends - self.starts
+        raw = np.frombuffer(self.data, np.uint8)[np.repeat(wanted, lengths)]
+        return _Lines(raw.tobytes(), np.cumsum(lengths[wanted]), self.numbers[wanted],
+                      self.total)
+
+    def text(self, place: int) -> str:
+        """One line, whatever its bytes, without its end."""
+        line = self.data[self.starts[place]:self.ends[place]]
+        return line.decode('utf-8', 'replace').rstrip('\r\n')
+
+    def with_byte(self, places: np.ndarray) -> np.ndarray:
+        """How many of the bytes at `places` each line holds."""
+        return np.bincount(np.searchsorted(self.ends, places, side='right'),
+                           minlength=len(self.ends))
+
+
+def _header(path: str, line: bytes, dialect: Dialect) -> tuple[str, ...]:
+    try:
+        text = line.decode().rstrip('\r')
+    except UnicodeDecodeError:
+        raise UserError(f'{path} does not begin with a header in UTF-8: it is no '
+                        'delimited text.') from None
+    separator = dialect.separator if len(dialect.separator) == 1 else '\t'
+    names = text.split(separator)
+    if dialect.quote:
+        names = [name.strip(dialect.quote) for name in names]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f'{path}: its header names the field {name!r} twice.')
+    return tuple(names)
+
+
+def _parse(source: str, lines: _Lines, names: tuple[str, ...], wanted: list[str],
+           dialect: Dialect) -> Block:
+    bad = _unreadable(lines, dialect)
+    invalid = dict(bad)
+    kept = np.ones(len(lines.ends), bool)
+    kept[list(bad)] = False
+    places = np.flatnonzero(kept)
+    parts = []
+    for begin, end, part, wrong in _parse_lines(lines.keep(kept), names, wanted, dialect):
+        parts.append(part)
+        invalid |= {int(places[begin:end][row]): reason for row, reason in wrong}
+    kept[list(invalid)] = False
+    rejected = no_rejects() if not invalid else rejects(
+        source, lines.numbers[sorted(invalid)], [invalid[place] for place in sorted(invalid)],
+        [lines.text(place) for place in sorted(invalid)])
+    return Block({name: _join([part.column(name) for part in parts]) for name in wanted},
+                 lines.numbers[kept], rejected)
+
+
+def _unreadable(lines: _Lines, dialect: Dialect) -> dict[int, str]:
+    """The places of lines that must not reach the parser, each with its reason."""
+    found = {}
+    raw = np.frombuffer(lines.data, np.uint8)
+    if dialect.quote and dialect.quote.encode() in lines.data:
+        quotes = lines.with_byte(np.flatnonzero(raw == ord(dialect.quote)))
+        found |= dict.fromkeys(np.flatnonzero(quotes % 2), 'unbalanced quotes')
+    if b'\r' in lines.data:
+        returns = np.flatnonzero(raw == _CR)
+        inner = lines.with_byte(returns[raw[returns + 1] != _LF])
+        found |= dict.fromkeys(np.flatnonzero(inner), 'carriage return within the line')
+    try:
+        lines.data.decode()
+    except UnicodeDecodeError:
+        found |= dict.fromkeys(_not_utf8(lines.data), 'not UTF-8')
+    return {int(place): reason for place, reason in found.items()}
+
+
+def _not_utf8(data: bytes) -> np.ndarray:
+    """Which lines hold bytes that are not UTF-8: they decode to lone surrogates."""
+    text = data.decode('utf-8', 'surrogateescape').encode('utf-32-le', 'surrogatepass')
+    points = np.frombuffer(text, '<u4')
+    line = np.cumsum(points == _LF) - (points == _LF)
+    return np.unique(line[(points >= 0xDC80) & (points <= 0xDCFF)])
+
+
+def _parse_lines(lines: _Lines, names: tuple[str, ...], wanted: list[str], dialect: Dialect,
+                 begin: int = 0, end: int | None = None) -> Iterator[tuple]:
+    """Parses lines `begin` to `end`; gives (begin, end, table, [(row, reason), ...]).
+
+    Where the parser does not find as many rows as there are lines, quotes have misled it:
+    halves are tried until the one line is found.
+    """
+    end = len(lines.ends) if end is None else end
+    start = 0 if begin == 0 else lines.ends[begin - 1]
+    # Without the last line feed, which a quote left open would take for text.
+    data = lines.data[start:lines.ends[end - 1] - 1] if end > begin else b''
+    wrong = []
+
+    def skip(row: pa.csv.InvalidRow) -> str:
+        few = row.actual_columns < row.expected_columns
+        wrong.append((row.number - 1, f'too {"few" if few else "many"} fields '
+                      f'({row.actual_columns}, not {row.expected_columns})'))
+        return 'skip'
+
+    try:
+        table = _read_csv(data, names, wanted, dialect, skip)
+        if table.num_rows + len(wrong) == end - begin:
+            yield begin, end, table, wrong
+            return
+    except pa.ArrowInvalid:
+        pass
+    if end - begin == 1:
+        yield begin, end, _read_csv(b'', names, wanted, dialect), [(0, 'quotes out of place')]
+        return
+    middle = (begin + end) // 2
+    yield from _parse_lines(lines, names, wanted, dialect, begin, middle)
+    yield from _parse_lines(lines, names, wanted, dialect, middle, end)
+
+
+def _read_csv(data: bytes, names: tuple[str, ...], wanted: list[str], dialect: Dialect,
+              handler=None) -> pa.Table:
+    wanted = wanted or [names[0]]
+    if not data:
+        return pa.table({name: pa.array([], pa.string()) for name in wanted})
+    separator = dialect.separator if len(dialect.separator) == 1 else '\t'
+    return pa.csv.read_csv(
+        pa.BufferReader(data),
+        read_options=pa.csv.ReadOptions(use_threads=False, column_names=names,
+                                        block_size=len(data) + 1),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=separator, quote_char=dialect.quote or False,
+            ignore_empty_lines=False, invalid_row_handler=handler),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted,
+            strings_can_be_null=False, check_utf8=False))
+
+
+def _join(parts: list[pa.ChunkedArray]) -> pa.Array:
+    chunks = [chunk for part in parts for chunk in part.chunks]
+    if len(chunks) == 1:
+        return chunks[0]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())

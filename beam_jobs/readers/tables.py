@@ -1,0 +1,63 @@
+"""Static tables, such as the properties of users or items, and their join with the log."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class KeyedTable:
+    """A table whose rows are looked up by a key; of rows with one key the first is taken.
+
+    Args:
+        table: without nulls in the key.
+        key: the name of its key column, a text.
+    """
+
+    def __init__(self, table: pa.Table, key: str):
+        self.columns = {name: table.column(name).combine_chunks()
+                        for name in table.column_names if name != key}
+        self._keys = _whole(table.column(key))
+        numbers = _as_numbers(self._keys)
+        self._order = None
+        if numbers is not None:
+            self._order = np.argsort(numbers, kind='stable')
+            self._numbers = numbers[self._order]
+        self.columns = {name: _whole(column) for name, column in self.columns.items()}
+
+    def rows_of(self, keys: pa.Array) -> pa.Array:
+        """The row of each key, `int64[len(keys)]`, null where the table has none."""
+        # The table's own hash would be built anew for every batch, so numbers are searched.
+        numbers = _as_numbers(keys) if self._order is not None else None
+        if numbers is None:
+            return pc.index_in(keys, value_set=self._keys).cast(pa.int64())
+        place = np.searchsorted(self._numbers, numbers)
+        place[place == len(self._numbers)] = 0
+        return pa.array(self._order[place], mask=self._numbers[place] != numbers)
+
+    def join(self, keys: pa.Array, wanted) -> dict[str, pa.Array]:
+        """The columns for which `wanted(name)` holds, a row for each key, null without one."""
+        rows = self.rows_of(keys)
+        return {name: column.take(rows) for name, column in self.columns.items()
+                if wanted(name)}
+
+
+def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        chunks = column.chunks
+        return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    return column
+
+
+def _as_numbers(keys: pa.Array) -> np.ndarray | None:
+    """The keys as integers, where all are written as the integer itself would be."""
+    if pa.types.is_integer(keys.type):
+        return keys.to_numpy(zero_copy_only=False)
+    if keys.null_count:
+        return None
+    try:
+        numbers = keys.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    if pc.all(pc.equal(numbers.cast(pa.string()), keys)).as_py() is False:
+        return None
+    return numbers.to_numpy()
