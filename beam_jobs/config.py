@@ -24,7 +24,7 @@ class FeatureConfig:
         length: the most values that a sequence or a history keeps.
         buckets: the number of quantile buckets of a numeric feature.
         min_count: values seen fewer times in the training split are unseen (id 0).
-        of: for a history, the feature of the clicked items that is remembered.
+        of: for a history, the feature of the clicked items that is remembered, or `domain`.
         scope: for a history, whether clicks of every domain count, or of the impression's.
     """
 
@@ -51,8 +51,9 @@ class SamplingConfig:
     Attributes:
         ctr_ratio: positives / negatives (MAMDR, eq. 23): one number, a number per domain, or
             a range `[low, high]` from which each domain's is drawn once by seed. With it,
-            every row of the log is a positive and negatives are drawn from the items of the
-            domain that the user has not interacted with anywhere in the log.
+            negatives are drawn from the items of the domain that the user has not interacted
+            with anywhere in the log; the log's own rows without a click are interactions, but
+            no examples (they are counted as down-sampled).
         popularity: negatives are drawn in proportion to an item's count in its domain raised
             to this power; 0 is uniform.
         keep_negatives: the portion of the log's own negatives that is kept (CTNet 4.1);
@@ -160,11 +161,10 @@ class DatasetConfig:
             raise ValueError('domain must name at least one column.')
         by_name = {feature.name: feature for feature in self.features}
         for feature in self.features:
-            if feature.of is not None and (
-                    feature.of not in by_name
-                    or by_name[feature.of].kind not in ('categorical', 'numeric')):
+            if feature.of not in (None, 'domain') and (
+                    feature.of not in by_name or by_name[feature.of].kind != 'categorical'):
                 raise ValueError(f'feature {feature.name}: `of` must name a categorical '
-                                 'feature of this list.')
+                                 'feature of this list, or be domain.')
 
 
 def _day(text: str) -> datetime.date:

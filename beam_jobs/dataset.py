@@ -79,7 +79,8 @@ class Rows:
     """Where the rows of the log went.
 
     `read == rejected + duplicates + outside_splits + down_sampled + kept`, and the dataset's
-    examples are `kept + sampled_negatives`.
+    examples are `kept + sampled_negatives`. `shortfall` negatives more were due, but their
+    users have interacted with every item of the domain.
     """
 
     read: int
@@ -90,6 +91,7 @@ class Rows:
     kept: int
     sampled_negatives: int
     reasons: dict[str, int] = field(default_factory=dict)
+    shortfall: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,356 @@
+"""The Beam job that builds a dataset: from the shards of a raw log to files of examples.
+
+    shards -> read, check -> rows by bucket of users      -> sort, split, summarize
+                          -> survey of the log              |        -> merged: vocabularies,
+                          -> rejected rows                  |           boundaries, domains,
+                                                            v           items = the plan
+                                              histories, negatives, ids, example files
+
+What moves through Beam is references to files, summaries and Arrow record batches. A bucket of
+users is the most that a worker holds; everything else that it needs it maps from files, so the
+workers share a file system.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from beam_jobs.account import make_manifest, write_indexes
+from beam_jobs.assemble import Assembler
+from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, values
+from beam_jobs.config import DatasetConfig
+from beam_jobs.dataset import Manifest, read_manifest, write_manifest
+from beam_jobs.directory import is_built, put_in_place, writing
+from beam_jobs.errors import UserError
+from beam_jobs.fingerprint import describe_source, fingerprint_of
+from beam_jobs.plan import Summary, item_columns, make_plan, write_summary
+from beam_jobs.readers.base import REJECTED
+from beam_jobs.rows import DAY, check, column_of, row_schema
+from beam_jobs.runner import plain_errors, progress_lines, run, telling_errors
+from beam_jobs.shuffle import Part, Spill, load, read_arrow, write_arrow, write_text
+from beam_jobs.splits import Splitter
+from beam_jobs.summaries import FirstSeen, NumberCounts, TableCounts
+from beam_jobs.survey import Survey
+from beam_jobs.vocabulary import count_values
+
+log = logging.getLogger(__name__)
+
+
+def build_dataset(config: DatasetConfig, name: str, directory: str, cache: str,
+                  beam_args: Sequence[str] = (), progress: bool = True,
+                  reader: Any = None) -> Manifest:
+    """Builds the dataset that `config` describes, unless it is there already.
+
+    The dataset appears in `directory` all at once; until then it grows in
+    `<directory>.building`, which no reader takes for a dataset and the next build clears.
+
+    Args:
+        config: the `dataset` section.
+        name: of the configuration, for the manifest.
+        directory: where the dataset goes; on a file system that all workers see.
+        cache: where readers keep fetched raw data.
+        beam_args: ordinary Beam options, `--runner=...` among them. Without a runner the job
+            runs in this process.
+        progress: whether lines on standard error tell how far it is.
+        reader: where the rows come from; absent, the configuration's.
+
+    Returns:
+        The manifest of the dataset.
+
+    Raises:
+        UserError: the log, the configuration or the directory does not do; one sentence.
+    """
+    if reader is None:
+        from beam_jobs.readers import make_reader
+        reader = make_reader(config, cache)
+    source = describe_source(config, reader)
+    fingerprint = fingerprint_of(config, source)
+    if is_built(directory, fingerprint):
+        log.info('%s is up to date', directory)
+        return read_manifest(directory)
+    building = directory.rstrip('/') + '.building'
+    with writing(directory):
+        shutil.rmtree(building, ignore_errors=True)
+        os.makedirs(building)
+    job = Job(config, building, os.path.join(building, 'staging'), reader)
+    shards = list(reader.shards())
+    if not shards:
+        raise UserError('The log has no rows: check `inputs` of the dataset section.')
+    with writing(directory):
+        with plain_errors(job.staging), _progress(job, len(shards), progress):
+            run(lambda pipeline: _dataset(pipeline, job, shards), beam_args)
+        manifest = make_manifest(config, building, job.staging, name, fingerprint, source)
+        write_indexes(config, building, job.staging, list(manifest.splits))
+        shutil.rmtree(job.staging)
+        write_manifest(building, manifest)
+        put_in_place(building, directory)
+    return manifest
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker is told."""
+
+    config: DatasetConfig
+    directory: str
+    staging: str
+    reader: Any
+
+    def telling_errors(self) -> contextlib.AbstractContextManager:
+        return telling_errors(self.directory.removesuffix('.building'), self.staging)
+
+
+def _progress(job: Job, shards: int, wanted: bool) -> contextlib.AbstractContextManager:
+    steps = [('shards read', 'log', shards), ('buckets sorted', 'bucket', job.config.buckets),
+             ('buckets written', 'report', job.config.buckets)]
+    return progress_lines(job.staging, steps) if wanted else contextlib.nullcontext()
+
+
+def _dataset(pipeline: beam.Pipeline, job: Job, shards: Sequence[Any]) -> None:
+    """The pipeline, in the order in which rows go through it."""
+    read = (pipeline
+            | 'Shards' >> beam.Create(list(enumerate(shards)))
+            | 'SpreadShards' >> beam.Reshuffle()
+            | 'ReadAndCheck' >> beam.ParDo(_ReadShard(job)).with_outputs(
+                'survey', 'rejected', main='rows'))
+    survey = (read.survey
+              | 'MergeSurveys' >> beam.CombineGlobally(_Merge())
+              | 'CheckSurvey' >> beam.Map(_checked_survey, job))
+    _ = (read.rejected
+         | 'RejectedByBucket' >> beam.GroupByKey()
+         | 'WriteRejected' >> beam.ParDo(_WriteRejected(job)))
+    rows = (read.rows
+            | 'RowsByBucket' >> beam.GroupByKey()
+            | 'SortAndSplit' >> beam.ParDo(
+                _SortBucket(job), beam.pvalue.AsSingleton(survey)).with_outputs(
+                    'summaries', main='buckets'))
+    summaries = (rows.summaries
+                 | 'MergeSummaries' >> beam.CombinePerKey(_Merge())
+                 | 'WriteSummaries' >> beam.Map(_written_summary, job))
+    plan = (pipeline
+            | 'Start' >> beam.Create([None])
+            | 'Plan' >> beam.Map(_planned, job, beam.pvalue.AsSingleton(survey),
+                                 beam.pvalue.AsDict(summaries)))
+    batches = (rows.buckets
+               | 'SpreadBuckets' >> beam.Reshuffle()
+               | 'WriteExamples' >> beam.ParDo(_WriteExamples(job),
+                                               beam.pvalue.AsSingleton(plan)))
+    _write_statistics(batches, job)
+
+
+def _write_statistics(batches: beam.PCollection, job: Job) -> None:
+    try:
+        from beam_jobs.statistics import WriteStatistics
+    except ModuleNotFoundError:
+        return
+    _ = batches | 'Statistics' >> WriteStatistics(job.directory)
+
+
+class _ReadShard(beam.DoFn):
+    """Reads and checks a shard, and writes its rows by bucket."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def process(self, numbered: tuple[int, Any]) -> Iterator[Any]:
+        with self._job.telling_errors():
+            yield from self._read(*numbered)
+
+    def _read(self, number: int, shard: Any) -> Iterator[Any]:
+        config = self._job.config
+        surveys = _Merge()
+        survey = surveys.create_accumulator()
+        good_path = os.path.join(self._job.staging, 'log', f'{number:06d}.arrow')
+        bad_path = os.path.join(self._job.staging, 'bad', f'{number:06d}.arrow')
+        with (Spill(good_path, row_schema(config), config.buckets, 'user') as good_rows,
+              Spill(bad_path, REJECTED, config.buckets, 'row') as bad_rows):
+            for batch in self._job.reader.read(shard):
+                good, bad = check(batch.rows, config)
+                rejected = [some for some in (batch.rejected, bad) if some.num_rows]
+                good_rows.write(good)
+                for some in rejected:
+                    bad_rows.write(pa.Table.from_batches([some]).cast(REJECTED)
+                                   .combine_chunks().to_batches()[0])
+                survey = surveys.add_input(survey, Survey.of(good, rejected, config))
+        yield beam.pvalue.TaggedOutput('survey', surveys.extract_output(survey) or Survey())
+        for part in bad_rows.parts:
+            yield beam.pvalue.TaggedOutput('rejected', part)
+        yield from good_rows.parts
+
+
+class _WriteRejected(beam.DoFn):
+    """Writes a bucket of rejected rows, in the order of their places."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def process(self, parts: tuple[int, Iterable[Part]]) -> None:
+        with self._job.telling_errors():
+            self._write(*parts)
+
+    def _write(self, bucket: int, parts: Iterable[Part]) -> None:
+        rows = load(Part(*part) for part in parts)
+        order = pa.compute.sort_indices(rows, [(name, 'ascending') for name in (
+            'source', 'line', 'reason', 'row')])
+        text = rows.take(order).to_pandas().to_json(orient='records', lines=True,
+                                                    force_ascii=False)
+        name = f'part-{bucket:05d}-of-{self._job.config.buckets:05d}.jsonl'
+        write_text(os.path.join(self._job.directory, 'rejected', name),
+                   text.rstrip('\n') + '\n')
+
+
+class _SortBucket(beam.DoFn):
+    """Sorts a bucket, drops repeated impressions, gives rows their splits, summarizes."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def process(self, parts: tuple[int, Iterable[Part]], survey: Survey) -> Iterator[Any]:
+        with self._job.telling_errors():
+            yield from self._sort(*parts, survey)
+
+    def _sort(self, bucket: int, parts: Iterable[Part], survey: Survey) -> Iterator[Any]:
+        config = self._job.config
+        table, duplicates = sort_rows(load(Part(*part) for part in parts))
+        keys = row_keys(table)
+        splitter = _splitter(config, survey)
+        split = splitter.assign(codes(table, 'user'), numbers(table, 'timestamp'), keys)
+        table = table.append_column('split', pa.array(split))
+        table = table.append_column('key', pa.array(keys))
+        path = os.path.join(self._job.staging, 'bucket', f'{bucket:06d}.arrow')
+        write_arrow(path, table)
+        for key, summary in _summaries(bucket, table, duplicates, splitter.names, config):
+            yield beam.pvalue.TaggedOutput('summaries', (key, summary))
+        yield bucket, path
+
+
+def _summaries(bucket: int, table: pa.Table, duplicates: int, splits: list[str],
+               config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
+    """What is counted in a bucket; what features are made of, in the training split alone."""
+    split, train = numbers(table, 'split'), _training(splits)
+    in_training = np.isin(split, train)
+    yield 'vocabulary/domain', count_values(table, 'domain', in_training)
+    for feature in config.features:
+        if feature.kind == 'numeric':
+            found = numbers(table, column_of(feature, config))[in_training]
+            yield f'numbers/{feature.name}', NumberCounts.of(found[~np.isnan(found)])
+        elif feature.kind != 'history':
+            yield f'vocabulary/{feature.name}', count_values(
+                table, column_of(feature, config), in_training)
+    yield 'duplicates', TableCounts(pa.table({'what': ['duplicates'], 'rows': [duplicates]}), 1)
+    of_domain = codes(table, 'domain')
+    day = (numbers(table, 'timestamp') // DAY).astype(np.int64)
+    click = numbers(table, 'click').astype(np.int64)
+    yield 'days', _counted({'split': split, 'day': day}, {})
+    yield 'domains', _counted({'bucket': np.full(len(split), bucket), 'split': split,
+                               'domain': of_domain}, {'clicks': click},
+                              {'domain': values(table, 'domain')})
+    if config.sampling.ctr_ratio is not None:
+        yield 'catalogue', _counted({'domain': of_domain, 'item': codes(table, 'item')}, {},
+                                    {'domain': values(table, 'domain'),
+                                     'item': values(table, 'item')})
+        columns = ['item', 'timestamp', 'user', 'domain', *item_columns(config)]
+        yield 'items', FirstSeen.of(_decoded(table.select(columns)))
+
+
+class _Merge(beam.CombineFn):
+    """Merges summaries of one kind; pending ones are merged when they are as large again."""
+
+    def create_accumulator(self) -> list[Any]:
+        return []
+
+    def add_input(self, accumulator: list[Any], summary: Any) -> list[Any]:
+        accumulator.append(summary)
+        return self._compacted(accumulator)
+
+    def merge_accumulators(self, accumulators: Iterable[list[Any]]) -> list[Any]:
+        merged = []
+        for accumulator in accumulators:
+            merged = self._compacted(merged + accumulator)
+        return merged
+
+    def extract_output(self, accumulator: list[Any]) -> Any:
+        return type(accumulator[0]).merge(accumulator) if accumulator else None
+
+    def _compacted(self, accumulator: list[Any]) -> list[Any]:
+        pending = sum(len(summary) for summary in accumulator[1:])
+        if len(accumulator) > 1 and pending > 1000 + len(accumulator[0]):
+            return [self.extract_output(accumulator)]
+        return accumulator
+
+
+class _WriteExamples(beam.DoFn):
+    """Writes the examples of a bucket; the encoded batches go on to the statistics."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._assembler = None
+
+    def process(self, sorted_bucket: tuple[int, str],
+                plan: str) -> Iterator[tuple[str, pa.RecordBatch]]:
+        bucket, path = sorted_bucket
+        with self._job.telling_errors():
+            if self._assembler is None:
+                self._assembler = Assembler(self._job.config, self._job.directory, plan)
+            yield from self._assembler.write(bucket, read_arrow(path))
+
+
+def _checked_survey(survey: Survey | None, job: Job) -> Survey:
+    survey = survey or Survey()
+    with job.telling_errors():
+        survey.check(job.config)
+        write_text(os.path.join(job.staging, 'survey.json'), json.dumps(
+            {'read': survey.read, 'rejected': survey.rejected, 'reasons': survey.reasons}))
+    return survey
+
+
+def _written_summary(keyed: tuple[str, Summary], job: Job) -> tuple[str, Any]:
+    key, summary = keyed
+    with job.telling_errors():
+        return key, write_summary(key, summary, job.config, job.directory, job.staging)
+
+
+def _planned(_: None, job: Job, survey: Survey, summaries: dict[str, Any]) -> str:
+    splitter = _splitter(job.config, survey)
+    with job.telling_errors():
+        make_plan(job.config, job.staging, splitter.names, splitter.days, survey, summaries)
+    return job.staging
+
+
+def _splitter(config: DatasetConfig, survey: Survey) -> Splitter:
+    return Splitter(config.split, config.seed, min(survey.days), survey.timestamps)
+
+
+def _training(splits: list[str]) -> list[int]:
+    """The numbers of the splits that vocabularies come from: `train`, or every period."""
+    return [number for number, name in enumerate(splits)
+            if name == 'train' or ('train' not in splits and name != 'test')]
+
+
+def _counted(keys: dict[str, np.ndarray], sums: dict[str, np.ndarray],
+             names: dict[str, pa.Array] | None = None) -> TableCounts:
+    """Rows and sums by key; keys that are codes come out as their names."""
+    rows = len(next(iter(keys.values())))
+    table = pa.table({**keys, 'rows': np.ones(rows, np.int64), **sums})
+    counts = TableCounts.merge([TableCounts(table, len(keys))]).table
+    for name, texts in (names or {}).items():
+        place = counts.column_names.index(name)
+        counts = counts.set_column(place, name, texts.take(pa.concat_arrays(
+            counts[name].chunks)))
+    return TableCounts(counts, len(keys))
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """Dictionary-encoded columns as plain ones, which merge more simply."""
+    return pa.table({name: column.chunk(0).dictionary_decode()
+                     if pa.types.is_dictionary(column.type) else column
+                     for name, column in zip(table.column_names, table.columns, strict=True)})

@@ -1,0 +1,53 @@
+"""What a dataset was built from, and the fingerprint that tells one build from another."""
+
+import glob
+import hashlib
+import json
+import os
+from typing import Any
+
+from beam_jobs.config import DatasetConfig
+from beam_jobs.options import to_mapping
+
+_NO_PART = ('statistics.py', 'validate', 'evaluate', 'simulate', 'metrics.py', 'dataset.py')
+
+
+def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:
+    """The reader and its raw files: base name, size and SHA-256, in a fixed order."""
+    files = [_describe(path) for path in reader.files()]
+    return {'reader': config.reader,
+            'inputs': sorted(files, key=lambda file: (file['name'], file['sha256']))}
+
+
+def fingerprint_of(config: DatasetConfig, source: dict[str, Any]) -> str:
+    """Equal for equal raw data, configuration and code; where the data lies does not count."""
+    settings = to_mapping(config)
+    del settings['inputs']
+    parts = json.dumps([settings, source, _code()], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _describe(path: str) -> dict[str, Any]:
+    from apache_beam.io.filesystems import FileSystems
+
+    digest, size = hashlib.sha256(), 0
+    # Without a compression type a .gz file would be decompressed.
+    from apache_beam.io.filesystem import CompressionTypes
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return {'name': os.path.basename(path), 'size': size, 'sha256': digest.hexdigest()}
+
+
+def _code() -> str:
+    """A hash of the source files of this package that shape a dataset's bytes."""
+    here = os.path.dirname(__file__)
+    paths = sorted(glob.glob(os.path.join(here, '**', '*.py'), recursive=True))
+    digest = hashlib.sha256()
+    for path in paths:
+        if os.path.basename(path).startswith(_NO_PART):
+            continue
+        with open(path, 'rb') as file:
+            digest.update(os.path.relpath(path, here).encode() + b'\0' + file.read())
+    return digest.hexdigest()
