@@ -16,6 +16,7 @@ from trainer.golden import write_golden
 from trainer.golden_batch import GoldenBatch, make_golden_batch
 from trainer.keras import tf
 from trainer.models.base import CTRModel
+from trainer.probability import probability
 from trainer.raw_values import RawValues, encoded_signature, raw_signature
 
 MODEL_JSON = 'model.json'
@@ -73,15 +74,6 @@ def score_ids(model: CTRModel, golden: GoldenBatch, keep_negatives: float) -> np
     logits = model({name: tf.constant(ids) for name, ids in golden.ids.items()},
                    training=False)
     return probability(logits, keep_negatives).numpy()
-
-
-def probability(logits: tf.Tensor, keep_negatives: float) -> tf.Tensor:
-    """The probability of a click in the whole log.
-
-    Where a portion w of the negatives was kept, the odds of a click in the training rows are
-    1 / w of the log's: p / (p + (1 - p) / w) of the model's own p.
-    """
-    return tf.sigmoid(logits + tf.cast(tf.math.log(keep_negatives), logits.dtype))
 
 
 def _save(model: CTRModel, raw_values: RawValues, keep_negatives: float,

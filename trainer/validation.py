@@ -9,26 +9,28 @@ import numpy as np
 from beam_jobs.metrics import domain_metrics
 from trainer.examples import Examples, prefetch
 from trainer.frameworks.base import Framework
-from trainer.keras import tf
+from trainer.probability import probability
 
 
 def validate(framework: Framework, examples: Examples, batch_size: int = 8192
              ) -> dict[str, Any]:
     """The metrics of `beam_jobs.metrics.domain_metrics` of a split, overall and per domain.
 
-    Predictions are of the log as it was sampled for the split, not corrected for
-    `keep_negatives`.
+    They are those of the whole log: where negatives were down-sampled, scores are corrected
+    and each negative that was kept stands for those that were not.
     """
+    kept = examples.manifest.keep_negatives
     parts = []
     for batch in prefetch(examples.in_order(batch_size)):
         logits = framework.predict(batch)
         domain = np.full(len(logits), int(batch['domain']), np.int64)
         parts.append((domain, batch['user_key'].numpy(), batch['click'].numpy(),
-                      tf.sigmoid(logits).numpy()))
+                      probability(logits, kept).numpy()))
     domains, users, clicks, scores = (np.concatenate(column)
                                       for column in zip(*parts, strict=True))
-    names = {0: 'unseen', **{domain.id: domain.name for domain in examples.manifest.domains}}
-    return domain_metrics(domains, users, clicks, scores, names)
+    names = {domain.id: domain.name for domain in examples.manifest.domains}
+    weights = None if kept == 1 else np.where(clicks > 0, 1.0, 1.0 / kept)
+    return domain_metrics(domains, users, clicks, scores, names, weights)
 
 
 def stopping_value(metrics: dict[str, Any]) -> tuple[str, float]:

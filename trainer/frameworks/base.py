@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trainer.config import TrainConfig
 from trainer.examples import Batch, Examples
 from trainer.keras import keras, tf
+from trainer.models import build_model
 from trainer.models.base import CTRModel
 from trainer.optimizers import make_optimizer
 from trainer.step import Predict
@@ -85,8 +86,16 @@ class Framework:
         return self._predict(batch)
 
     def serving_model(self) -> CTRModel:
-        """The model to export: `call(features)` of mixed domains, and `fold`."""
-        return self.model
+        """The model to export: `call(features)` of mixed domains, `features` and `fold`.
+
+        It computes in float32, so that a row's score does not depend on where it is scored.
+        """
+        if not self.config.mixed_precision:
+            return self.model
+        keras.mixed_precision.set_global_policy('float32')
+        model = build_model(self.examples.manifest, self.config.model)
+        model.set_weights(self.model.get_weights())
+        return model
 
     def learning_rate(self) -> float:
         """What the optimizer uses now, for the logs."""

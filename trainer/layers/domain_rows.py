@@ -122,6 +122,7 @@ def _dense_by_slice(rows, weights, bias, starts, ends):
             [[None, units]])
 
         def gradient(upstream):
+            upstream = tf.convert_to_tensor(upstream)  # that of a gather is sparse
             by_row, by_weight, by_bias = loop(
                 lambda i, start, end: [
                     tf.matmul(upstream[start:end], weights[i], transpose_b=True),

@@ -26,12 +26,14 @@ class Inputs(NamedTuple):
         flat: the normalized fields side by side, [batch, fields * dim].
         fields: a vector a feature as it was looked up, not normalized, [batch, fields, dim].
         sequences: the vectors behind the pooled sequences, by feature name.
+        ids: of the features, by name, for embeddings of the architecture's own.
         rows: the rows' domains, to pass to layers.
     """
 
     flat: tf.Tensor
     fields: tf.Tensor
     sequences: dict[str, Sequence]
+    ids: dict[str, tf.Tensor]
     rows: DomainRows
 
 
@@ -49,7 +51,8 @@ class CTRModel(keras.Model):
     Attributes:
         features: of the dataset, less the excluded ones.
         num_domains: rows of per-domain variables.
-        num_fields: vectors in `Inputs.fields`.
+        fields: the names behind `Inputs.fields`, in order: the features, and `domain` last
+            where it is one.
     """
 
     @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class CTRModel(keras.Model):
             id_dropout=options.id_dropout, seed=1)
         self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim)
                              if options.domain_feature else None)
-        self.num_fields = len(self.features) + int(options.domain_feature)
+        self.fields = [*(feature.name for feature in self.features),
+                       *(['domain'] if options.domain_feature else [])]
         kind = self.NORMALIZATION if config.normalization is None else config.normalization
         self.normalization = _normalization(kind, self.num_domains)
         with_auxiliary = self.AUXILIARY if config.auxiliary is None else config.auxiliary
@@ -98,15 +102,16 @@ class CTRModel(keras.Model):
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
-        embedded = self.embedding({feature.name: rows.sort(features[feature.name])
-                                   for feature in self.features}, training=training)
+        ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
+        embedded = self.embedding(ids, training=training)
         fields = embedded.fields
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
-        flat = tf.reshape(fields, [-1, self.num_fields * self.config.embedding_dim])
+        flat = tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
         normalized = flat if self.normalization is None else self.normalization(
             flat, rows, training=training)
-        logit = self.network(Inputs(normalized, fields, embedded.sequences, rows), training)
+        logit = self.network(
+            Inputs(normalized, fields, embedded.sequences, ids, rows), training)
         if self.auxiliary is not None:
             logit += tf.squeeze(self.auxiliary(flat, rows), axis=1)  # STAR, equation 7
         return rows.unsort(tf.cast(logit, tf.float32))
