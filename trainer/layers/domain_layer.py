@@ -38,7 +38,8 @@ class DomainLayer(keras.layers.Layer):
         """Runs the layer.
 
         Args:
-            inputs: [batch, units]; sorted by domain where `domain` is a `DomainRows`.
+            inputs: [batch, units], or a structure of such; sorted by domain where `domain`
+                is a `DomainRows`.
             domain: ids, a scalar (the whole batch is of one domain) or [batch], or the
                 `DomainRows` by which the inputs are sorted.
             training: whether the batch's own moments, dropout and the like are used.
@@ -46,11 +47,16 @@ class DomainLayer(keras.layers.Layer):
         if isinstance(domain, DomainRows):
             return self.compute(inputs, domain, training)
         rows = DomainRows(tf.convert_to_tensor(domain), self.num_domains)
-        return rows.unsort(self.compute(rows.sort(inputs), rows, training))
+        outputs = self.compute(tf.nest.map_structure(rows.sort, inputs), rows, training)
+        return tf.nest.map_structure(rows.unsort, outputs)
 
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         """The layer itself, on rows sorted by domain."""
         raise NotImplementedError
+
+    def shared_row(self, variable: tf.Variable) -> tf.Tensor:
+        """The row of a per-domain variable that a domain added later starts from."""
+        return variable[0]
 
     def fold(self) -> None:
         """Computes once what inference would compute at every call (STAR 4.4), if anything.

@@ -23,7 +23,8 @@ class Inputs(NamedTuple):
     """What an architecture's own network gets; rows are sorted by domain.
 
     Attributes:
-        flat: the normalized fields side by side, [batch, fields * dim].
+        flat: what `tower_input` gave, normalized; the fields side by side,
+            [batch, fields * dim], unless an architecture has another.
         fields: a vector a feature as it was looked up, not normalized, [batch, fields, dim].
         sequences: the vectors behind the pooled sequences, by feature name.
         ids: of the features, by name, for embeddings of the architecture's own.
@@ -96,6 +97,10 @@ class CTRModel(keras.Model):
         """Makes the layers that `network` uses."""
         raise NotImplementedError
 
+    def tower_input(self, flat: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
+        """What is normalized and is `Inputs.flat` then, [batch, units]."""
+        return flat
+
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
         """The main network's logit, [batch]."""
         raise NotImplementedError
@@ -108,8 +113,9 @@ class CTRModel(keras.Model):
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
         flat = tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
-        normalized = flat if self.normalization is None else self.normalization(
-            flat, rows, training=training)
+        normalized = self.tower_input(flat, fields)
+        if self.normalization is not None:
+            normalized = self.normalization(normalized, rows, training=training)
         logit = self.network(
             Inputs(normalized, fields, embedded.sequences, ids, rows), training)
         if self.auxiliary is not None:
