@@ -9,6 +9,7 @@ from trainer.keras import keras, tf
 from trainer.layers.domain_dense import DomainDense
 from trainer.layers.domain_layer import DomainLayer
 from trainer.layers.domain_rows import DomainRows
+from trainer.layers.dropout import Dropout
 from trainer.layers.mixture_of_experts import DomainGate, ExpertDense, mix
 
 
@@ -37,6 +38,8 @@ class CustomizedGateControl(DomainLayer):
         shared_experts: m_s.
         gate_units: of ReLU layers in the gates before W_g.
         last: whether this is the last level, which has no shared gate.
+        rate: of the dropout after the experts.
+        seed: of it.
 
     Shapes: inputs (x, x_s), each [batch, c], to (g^p, g^s), each [batch, units]; in the last
     level g^s is g^p.
@@ -44,10 +47,11 @@ class CustomizedGateControl(DomainLayer):
 
     def __init__(self, units: int, num_domains: int, specific_experts: int = 2,
                  shared_experts: int = 2, gate_units: Sequence[int] = (), last: bool = True,
-                 **kwargs: Any):
+                 rate: float = 0.0, seed: int = 10, **kwargs: Any):
         super().__init__(num_domains, **kwargs)
         self.units, self.last, self.gate_units = units, last, list(gate_units)
         self.specific_experts, self.shared_experts = specific_experts, shared_experts
+        self.dropout = Dropout(rate, seed)
         experts = specific_experts + shared_experts
         self.specific = DomainDense(specific_experts * units, num_domains, activation='relu',
                                     blocks=specific_experts, name='specific')
@@ -65,6 +69,7 @@ class CustomizedGateControl(DomainLayer):
         specific = tf.reshape(self.specific(own, rows, training=training),
                               [-1, self.specific_experts, self.units])
         experts = tf.concat([tf.transpose(specific, [1, 0, 2]), self.shared(shared)], axis=0)
+        experts = self.dropout(experts, training=training)
         own = mix(self.gate(own, rows, training=training), experts)
         if self.last:
             return own, own
@@ -75,4 +80,5 @@ class CustomizedGateControl(DomainLayer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), 'units': self.units, 'last': self.last,
                 'specific_experts': self.specific_experts,
-                'shared_experts': self.shared_experts, 'gate_units': self.gate_units}
+                'shared_experts': self.shared_experts, 'gate_units': self.gate_units,
+                **{key: self.dropout.get_config()[key] for key in ('rate', 'seed')}}

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 MODELS = {
     'mlp': 'trainer.models.mlp:MLP',
     'star': 'trainer.models.star:STAR',
+    'shared_bottom': 'trainer.models.shared_bottom:SharedBottom',
+    'mulann': 'trainer.models.mulann:MulANN',
+    'mmoe': 'trainer.models.mmoe:MMoE',
+    'cross_stitch': 'trainer.models.cross_stitch:CrossStitch',
+    'cgc': 'trainer.models.ple:CGC',
+    'ple': 'trainer.models.ple:PLE',
+    'wdl': 'trainer.models.wdl:WDL',
+    'neurfm': 'trainer.models.neurfm:NeurFM',
+    'autoint': 'trainer.models.autoint:AutoInt',
+    'deepfm': 'trainer.models.deepfm:DeepFM',
 }
 
 
