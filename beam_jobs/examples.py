@@ -48,11 +48,7 @@ def encode_features(columns: Columns) -> Pieces:
     Args:
         columns: by feature name, one id a row, or `Lists`.
     """
-    entries = [_entry(name, ids) for name, ids in columns.items()]
-    empty = pa.scalar(b'', pa.binary())
-    strings = (entries[0] if len(entries) == 1
-               else pc.binary_join_element_wise(*entries, empty))
-    return Pieces(strings, np.diff(binary_parts(strings)[0]), crc32c(strings))
+    return _joined([_entry(name, ids) for name, ids in columns.items()])
 
 
 def frame(parts: list[Pieces]) -> tuple[pa.Array, np.ndarray]:
@@ -63,6 +59,7 @@ def frame(parts: list[Pieces]) -> tuple[pa.Array, np.ndarray]:
     checksums = crc32c(pa.array(opening, pa.binary()))[which]
     for part in parts:
         checksums = joined(checksums, part.checksums, part.lengths)
+    # The strings are joined but once, with what frames them: copying costs as much as the rest.
     whole = [len(start) + size for start, size in zip(opening, sizes.tolist(), strict=True)]
     heads = pa.array([_record_head(size) + start
                       for size, start in zip(whole, opening, strict=True)], pa.binary())
@@ -108,17 +105,30 @@ class ExampleFile:
             'examples': np.diff(np.append(first, len(domain)))})
 
 
-def _entry(name: str, ids: np.ndarray | Lists) -> pa.Array:
+def _pieces(strings: pa.Array) -> Pieces:
+    return Pieces(strings, np.diff(binary_parts(strings)[0]), crc32c(strings))
+
+
+def _joined(parts: list[Pieces]) -> Pieces:
+    """The strings of `parts` joined, row by row."""
+    checksums = parts[0].checksums
+    for part in parts[1:]:
+        checksums = joined(checksums, part.checksums, part.lengths)
+    strings = pc.binary_join_element_wise(*[part.strings for part in parts],
+                                          pa.scalar(b'', pa.binary()))
+    return Pieces(strings, sum(part.lengths for part in parts), checksums)
+
+
+def _entry(name: str, ids: np.ndarray | Lists) -> Pieces:
     """The bytes of one feature's map entry: `features.feature[name].int64_list = ids`."""
     if not isinstance(ids, Lists):
         distinct, place = np.unique(ids, return_inverse=True)
-        once = _entry(name, Lists(np.arange(len(distinct) + 1), distinct))
-        return once.take(pa.array(place))
-    packed = _packed_varints(ids)
-    sizes, which = np.unique(np.diff(binary_parts(packed)[0]), return_inverse=True)
-    heads = pa.array([_entry_head(name, size) for size in sizes.tolist()], pa.binary())
-    return pc.binary_join_element_wise(heads.take(pa.array(which)), packed,
-                                       pa.scalar(b'', pa.binary()))
+        return _entry(name, Lists(np.arange(len(distinct) + 1), distinct)).take(place)
+    packed = _pieces(_packed_varints(ids))
+    sizes, which = np.unique(packed.lengths, return_inverse=True)
+    heads = _pieces(pa.array([_entry_head(name, size) for size in sizes.tolist()],
+                             pa.binary()))
+    return _joined([heads.take(which), packed])
 
 
 def _packed_varints(ids: Lists) -> pa.Array:

@@ -9,7 +9,7 @@ from typing import Any
 from beam_jobs.config import DatasetConfig
 from beam_jobs.options import to_mapping
 
-_NO_PART = ('statistics.py', 'validate', 'evaluate', 'simulate', 'metrics.py', 'dataset.py')
+_NO_PART = ('validat', 'evaluat', 'judge', 'simulate', 'metrics', 'fetch', 'runner', 'directory')
 
 
 def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:
