@@ -44,7 +44,8 @@ class TrainConfig:
         framework: the learning framework, a name of the registry of `trainer.frameworks`.
         framework_options: what this framework alone takes.
         batches: `domain` for batches of one domain each, drawn in proportion to the domains
-            (STAR 3.2), or `mixed`.
+            (STAR 3.2), or `mixed`; absent, `mixed` for a model with batch normalization,
+            whose moments are to be those of all domains, and else `domain`.
         batch_size: rows a batch.
         optimizer: a Keras optimizer's name; rows of embedding and domain variables that a
             batch does not touch are never moved by it.
@@ -61,7 +62,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     framework: str = 'joint'
     framework_options: dict[str, Any] = field(default_factory=dict)
-    batches: Literal['domain', 'mixed'] = 'domain'
+    batches: Literal['domain', 'mixed'] | None = None
     batch_size: int = setting(2000, minimum=1)
     optimizer: str = 'adam'
     learning_rate: float = setting(0.001, above=0)

@@ -17,6 +17,7 @@ class Joint(Framework):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
         batches = prefetch(self.examples.epoch(
-            number, self.config.batch_size, self.config.batches, self.config.seed, start))
+            number, self.config.batch_size, self.config.batches or self.model.batches,
+            self.config.seed, start))
         for position, batch in enumerate(batches, start + 1):
             yield Progress(position, self.step(batch), batch['click'].shape[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from beam_jobs.dataset import Feature, Manifest
 from beam_jobs.options import setting
@@ -92,6 +92,15 @@ class CTRModel(keras.Model):
         self.auxiliary = (AuxiliaryNetwork(self.num_domains, options.auxiliary_units,
                                            config.embedding_dim) if with_auxiliary else None)
         self.build_network()
+
+    @property
+    def batches(self) -> Literal['domain', 'mixed']:
+        """The kind of training batch that the model is made for.
+
+        Batch normalization would be trained with one domain's moments and used with those of
+        all; every other model takes the faster batches of one domain.
+        """
+        return 'mixed' if isinstance(self.normalization, BatchNormalization) else 'domain'
 
     def build_network(self) -> None:
         """Makes the layers that `network` uses."""
