@@ -184,8 +184,9 @@ def _from_home(source: Source, tried: list[str]) -> dict[str, bytes] | None:
         with urllib.request.urlopen(source.home, timeout=TIMEOUT_SECONDS) as response:
             archive = response.read()
     except (OSError, ValueError) as error:
-        reason = getattr(error, 'reason', None) or error
-        tried.append(f'{source.home}: {reason}')
+        if not isinstance(error, urllib.error.HTTPError):
+            error = getattr(error, 'reason', None) or error
+        tried.append(f'{source.home}: {error}')
         return None
     if hashlib.md5(archive, usedforsecurity=False).hexdigest() != source.home_md5:
         tried.append(f'{source.home}: its checksum is not the published one')

@@ -6,6 +6,7 @@ from beam_jobs.config import DatasetConfig
 from beam_jobs.errors import UserError
 
 READERS = {
+    'generic': 'generic.GenericReader',
     'kuairand': 'kuairand.KuaiRandReader',
     'movielens': 'movielens.MovieLensReader',
     'open-bandit': 'open_bandit.OpenBanditReader',

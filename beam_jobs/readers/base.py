@@ -1,13 +1,14 @@
 """What every reader is: raw files in, Arrow record batches of named columns out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from beam_jobs.errors import UserError
+from beam_jobs.readers.lines import Lines
 
 REJECTED = pa.schema([('source', pa.string()), ('line', pa.int64()), ('reason', pa.string()),
                       ('row', pa.string())])
@@ -38,6 +39,14 @@ class RawBatch(NamedTuple):
     """
 
     rows: pa.RecordBatch
+    rejected: pa.RecordBatch
+
+
+class Block(NamedTuple):
+    """Some rows of a file: `columns` by name, the `lines` they stand in, the `rejected`."""
+
+    columns: dict[str, pa.Array]
+    lines: np.ndarray
     rejected: pa.RecordBatch
 
 
@@ -120,6 +129,13 @@ def rejects(source: str, lines: Sequence[int], reasons: Sequence[str],
     return pa.RecordBatch.from_arrays(
         [pa.array([source] * len(lines), pa.string()), pa.array(lines, pa.int64()),
          pa.array(reasons, pa.string()), pa.array(rows, pa.string())], schema=REJECTED)
+
+
+def rejected_lines(source: str, lines: Lines, reasons: Mapping[int, str]) -> pa.RecordBatch:
+    """The lines at the places that `reasons` names, in `REJECTED`, in their order."""
+    places = sorted(reasons)
+    return rejects(source, lines.numbers[places] if places else [],
+                   [reasons[place] for place in places], lines.texts(places))
 
 
 def no_rejects() -> pa.RecordBatch:

@@ -6,9 +6,9 @@ carriage return in its middle, or another number of fields than the header. Blan
 no rows. Rejected lines keep their numbers.
 """
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,8 @@ import pyarrow.csv
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import BLOCK_BYTES, base_name, read_blocks
-from beam_jobs.readers.base import no_rejects, rejects
-
-_LF, _CR = 10, 13
+from beam_jobs.readers.base import Block, rejected_lines
+from beam_jobs.readers.lines import CR, LF, NOT_UTF8, Lines
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,6 @@ class Dialect:
     quote: str | None = '"'
     names: tuple[str, ...] | None = None
     encoding: str = 'utf-8'
-
-
-class Block(NamedTuple):
-    """Some lines of a file: `columns` by name (all text), their `lines`, the `rejected`."""
-
-    columns: dict[str, pa.Array]
-    lines: np.ndarray
-    rejected: pa.RecordBatch
 
 
 def read_delimited(path: str, dialect: Dialect, columns: frozenset[str] | None = None,
@@ -75,8 +66,8 @@ def read_delimited(path: str, dialect: Dialect, columns: frozenset[str] | None =
             if not block:
                 continue
         wanted = [n for n in names if columns is None or n in columns]
-        lines = _Lines.of(block, number)
-        number += len(lines)
+        lines = Lines.of(block, number)
+        number += lines.total
         yield _parse(source or base_name(path), lines, names, wanted, dialect)
 
 
@@ -97,51 +88,6 @@ def read_small(path: str, dialect: Dialect) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-class _Lines(NamedTuple):
-    """Lines of text, each ended by a line feed, and their numbers; blank ones are left out."""
-
-    data: bytes
-    ends: np.ndarray  # of each line: the place after its line feed
-    numbers: np.ndarray
-    total: int  # with the blank ones
-
-    @classmethod
-    def of(cls, data: bytes, first: int) -> '_Lines':
-        if not data.endswith(b'\n'):
-            data += b'\n'
-        raw = np.frombuffer(data, np.uint8)
-        ends = np.flatnonzero(raw == _LF) + 1
-        starts = np.concatenate([[0], ends[:-1]])
-        lengths = ends - starts
-        blank = (lengths == 1) | ((lengths == 2) & (raw[starts] == _CR))
-        lines = cls(data, ends, np.arange(first, first + len(ends)), len(ends))
-        return lines.keep(~blank) if blank.any() else lines
-
-    def __len__(self) -> int:
-        return self.total
-
-    @property
-    def starts(self) -> np.ndarray:
-        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
-
-    def keep(self, wanted: np.ndarray) -> '_Lines':
-        """The lines where `wanted`."""
-        lengths = self.ends - self.starts
-        raw = np.frombuffer(self.data, np.uint8)[np.repeat(wanted, lengths)]
-        return _Lines(raw.tobytes(), np.cumsum(lengths[wanted]), self.numbers[wanted],
-                      self.total)
-
-    def text(self, place: int) -> str:
-        """One line, whatever its bytes, without its end."""
-        line = self.data[self.starts[place]:self.ends[place]]
-        return line.decode('utf-8', 'replace').rstrip('\r\n')
-
-    def with_byte(self, places: np.ndarray) -> np.ndarray:
-        """How many of the bytes at `places` each line holds."""
-        return np.bincount(np.searchsorted(self.ends, places, side='right'),
-                           minlength=len(self.ends))
-
-
 def _header(path: str, line: bytes, dialect: Dialect) -> tuple[str, ...]:
     try:
         text = line.decode().rstrip('\r')
@@ -149,20 +95,20 @@ def _header(path: str, line: bytes, dialect: Dialect) -> tuple[str, ...]:
         raise UserError(f'{path} does not begin with a header in UTF-8: it is no '
                         'delimited text.') from None
     separator = dialect.separator if len(dialect.separator) == 1 else '\t'
-    names = text.split(separator)
-    if dialect.quote:
-        names = [name.strip(dialect.quote) for name in names]
+    quoting = csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE
+    names = next(csv.reader([text], delimiter=separator, quotechar=dialect.quote,
+                            quoting=quoting), [])
     for name in names:
         if names.count(name) > 1:
             raise UserError(f'{path}: its header names the field {name!r} twice.')
     return tuple(names)
 
 
-def _parse(source: str, lines: _Lines, names: tuple[str, ...], wanted: list[str],
+def _parse(source: str, lines: Lines, names: tuple[str, ...], wanted: list[str],
            dialect: Dialect) -> Block:
     bad = _unreadable(lines, dialect)
     invalid = dict(bad)
-    kept = np.ones(len(lines.ends), bool)
+    kept = np.ones(len(lines), bool)
     kept[list(bad)] = False
     places = np.flatnonzero(kept)
     parts = []
@@ -170,14 +116,11 @@ def _parse(source: str, lines: _Lines, names: tuple[str, ...], wanted: list[str]
         parts.append(part)
         invalid |= {int(places[begin:end][row]): reason for row, reason in wrong}
     kept[list(invalid)] = False
-    rejected = no_rejects() if not invalid else rejects(
-        source, lines.numbers[sorted(invalid)], [invalid[place] for place in sorted(invalid)],
-        [lines.text(place) for place in sorted(invalid)])
     return Block({name: _join([part.column(name) for part in parts]) for name in wanted},
-                 lines.numbers[kept], rejected)
+                 lines.numbers[kept], rejected_lines(source, lines, invalid))
 
 
-def _unreadable(lines: _Lines, dialect: Dialect) -> dict[int, str]:
+def _unreadable(lines: Lines, dialect: Dialect) -> dict[int, str]:
     """The places of lines that must not reach the parser, each with its reason."""
     found = {}
     raw = np.frombuffer(lines.data, np.uint8)
@@ -185,35 +128,22 @@ def _unreadable(lines: _Lines, dialect: Dialect) -> dict[int, str]:
         quotes = lines.with_byte(np.flatnonzero(raw == ord(dialect.quote)))
         found |= dict.fromkeys(np.flatnonzero(quotes % 2), 'unbalanced quotes')
     if b'\r' in lines.data:
-        returns = np.flatnonzero(raw == _CR)
-        inner = lines.with_byte(returns[raw[returns + 1] != _LF])
+        returns = np.flatnonzero(raw == CR)
+        inner = lines.with_byte(returns[raw[returns + 1] != LF])
         found |= dict.fromkeys(np.flatnonzero(inner), 'carriage return within the line')
-    try:
-        lines.data.decode()
-    except UnicodeDecodeError:
-        found |= dict.fromkeys(_not_utf8(lines.data), 'not UTF-8')
+    found |= dict.fromkeys(lines.not_utf8(), NOT_UTF8)
     return {int(place): reason for place, reason in found.items()}
 
 
-def _not_utf8(data: bytes) -> np.ndarray:
-    """Which lines hold bytes that are not UTF-8: they decode to lone surrogates."""
-    text = data.decode('utf-8', 'surrogateescape').encode('utf-32-le', 'surrogatepass')
-    points = np.frombuffer(text, '<u4')
-    line = np.cumsum(points == _LF) - (points == _LF)
-    return np.unique(line[(points >= 0xDC80) & (points <= 0xDCFF)])
-
-
-def _parse_lines(lines: _Lines, names: tuple[str, ...], wanted: list[str], dialect: Dialect,
+def _parse_lines(lines: Lines, names: tuple[str, ...], wanted: list[str], dialect: Dialect,
                  begin: int = 0, end: int | None = None) -> Iterator[tuple]:
     """Parses lines `begin` to `end`; gives (begin, end, table, [(row, reason), ...]).
 
     Where the parser does not find as many rows as there are lines, quotes have misled it:
     halves are tried until the one line is found.
     """
-    end = len(lines.ends) if end is None else end
-    start = 0 if begin == 0 else lines.ends[begin - 1]
-    # Without the last line feed, which a quote left open would take for text.
-    data = lines.data[start:lines.ends[end - 1] - 1] if end > begin else b''
+    end = len(lines) if end is None else end
+    data = lines.part(begin, end)  # its last line feed is off: an open quote would take it
     wrong = []
 
     def skip(row: pa.csv.InvalidRow) -> str:

@@ -54,7 +54,7 @@ _LAYOUTS = {
     '25m': (('ratings.csv', 'movies.csv'),),
 }
 _NAMES = {'userId': 'user_id', 'movieId': 'item_id', 'movie_title': 'title', 'class': 'genres'}
-_YEAR = r'\((?P<year>[0-9]{4})\)\s*$'
+_YEAR = r'\s*\((?P<year>[0-9]{4})\)(?:\s*\(V\))?\s*$'  # (V): released on video alone
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,11 @@ def _load_items(path: str) -> KeyedTable:
     name = _plain(path)
     table = _load(path, _ITEMS[name])
     titles = table.column('title').combine_chunks()
-    if 'release_year' in table.column_names:
-        years = table.column('release_year').combine_chunks()
-        years = pc.if_else(pc.match_substring_regex(years, '^[0-9]{4}$'), years,
-                           pa.scalar(None, pa.string()))
-    else:
-        years = pc.struct_field(pc.extract_regex(titles, _YEAR), [0])
-        titles = pc.utf8_trim_whitespace(pc.replace_substring_regex(titles, _YEAR, ''))
+    years = pc.struct_field(pc.extract_regex(titles, _YEAR), [0])
+    titles = pc.replace_substring_regex(titles, _YEAR, '')
+    if 'release_year' in table.column_names:  # there the titles are mostly without it
+        noted = table.column('release_year').combine_chunks()
+        years = pc.if_else(pc.match_substring_regex(noted, '^[0-9]{4}$'), noted, years)
     if name == 'u.item':
         genres = _flagged(table)
     else:
