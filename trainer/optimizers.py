@@ -14,6 +14,10 @@ from typing import Any, ClassVar
 from beam_jobs.errors import UserError
 from trainer.keras import keras, tf
 
+_WIDE_ROW = 1024
+# TensorFlow's name for a resource that nobody else can find.
+_ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
+
 
 class RowOptimizer(keras.optimizers.Optimizer):
     """An optimizer given by a rule for a block of values, be it a variable or some rows.
@@ -45,20 +49,36 @@ class RowOptimizer(keras.optimizers.Optimizer):
         """The new value and the new slots, of the same shapes."""
         raise NotImplementedError
 
+    def apply(self, gradient: tf.Tensor, value: tf.Tensor, *slots: tf.Tensor) -> None:
+        """Moves variables, given by their resource handles, by a dense gradient.
+
+        This applies `rule`; a subclass may call one of TensorFlow's fused kernels instead,
+        which go over the memory once.
+        """
+        handles = (value, *slots)
+        old = [tf.raw_ops.ReadVariableOp(resource=handle, dtype=gradient.dtype)
+               for handle in handles]
+        for handle, new in zip(handles, self.rule(old[0], gradient, *old[1:]), strict=True):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=new)
+
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices,
                     variable: tf.Variable) -> None:
         place = self._index_dict[self._var_key(variable)]
         variables = [variable, *(slot[place] for slot in self._slots)]
-        if isinstance(gradient, tf.IndexedSlices):  # Keras has summed duplicates by now
-            old = [tf.gather(each, gradient.indices) for each in variables]
-            new = self.rule(old[0], gradient.values, *old[1:])
-            for each, rows in zip(variables, new, strict=True):
-                each.scatter_update(tf.IndexedSlices(rows, gradient.indices))
-        else:
-            old = [tf.convert_to_tensor(each) for each in variables]
-            for each, values in zip(variables, self.rule(old[0], gradient, *old[1:]),
-                                    strict=True):
-                each.assign(values)
+        if not isinstance(gradient, tf.IndexedSlices):
+            self.apply(gradient, *(each.handle for each in variables))
+            return
+        rows = gradient.indices  # each of them once: Keras has called the method below
+        copies = [_temporary(tf.gather(each, rows)) for each in variables]
+        with tf.control_dependencies([made for _, made in copies]):
+            self.apply(gradient.values, *(handle for handle, _ in copies))
+        for each, (handle, _) in zip(variables, copies, strict=True):
+            new = tf.raw_ops.ReadVariableOp(resource=handle, dtype=each.dtype)
+            each.scatter_update(tf.IndexedSlices(new, rows))
+
+    def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
+        return [_summed(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+                for gradient in grads]
 
     def _rate(self, value: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.learning_rate, value.dtype)
@@ -121,13 +141,12 @@ class Adam(RowOptimizer):
     SLOTS: ClassVar = {'m': 0.0, 'v': 0.0}
     BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
-    def rule(self, value, gradient, m, v):
-        step = tf.cast(self.iterations + 1, value.dtype)
-        rate = (self._rate(value) * tf.sqrt(1 - tf.pow(self.BETA_2, step))
-                / (1 - tf.pow(self.BETA_1, step)))
-        m += (gradient - m) * (1 - self.BETA_1)
-        v += (tf.square(gradient) - v) * (1 - self.BETA_2)
-        return value - rate * m / (tf.sqrt(v) + self.EPSILON), m, v
+    def apply(self, gradient, value, m, v):
+        step = tf.cast(self.iterations + 1, gradient.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=value, m=m, v=v, beta1_power=tf.pow(self.BETA_1, step),
+            beta2_power=tf.pow(self.BETA_2, step), lr=self._rate(gradient),
+            beta1=self.BETA_1, beta2=self.BETA_2, epsilon=self.EPSILON, grad=gradient)
 
 
 OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'adam': Adam, 'adagrad': Adagrad,
@@ -147,3 +166,26 @@ def make_optimizer(name: str, learning_rate: Any) -> RowOptimizer:
     if name not in OPTIMIZERS:
         raise UserError(f'There is no optimizer {name}; there are {", ".join(OPTIMIZERS)}.')
     return OPTIMIZERS[name](learning_rate)
+
+
+def _temporary(values: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
+    """A variable that lives for one step: its handle, and the operation that fills it."""
+    handle = tf.raw_ops.VarHandleOp(
+        dtype=values.dtype, shape=values.shape, shared_name=_ANONYMOUS)
+    return handle, tf.raw_ops.AssignVariableOp(resource=handle, value=values)
+
+
+def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The same gradient with every row once."""
+    if gradient.indices.shape[0] == 1:
+        return gradient
+    rows, places = tf.unique(gradient.indices)
+
+    def summed():
+        return tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    if gradient.values.shape[1:].num_elements() < _WIDE_ROW:
+        values = summed()
+    else:  # a domain's weights: one row a domain already, and costly to go over again
+        values = tf.cond(tf.size(rows) < tf.size(gradient.indices), summed,
+                         lambda: gradient.values)
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)

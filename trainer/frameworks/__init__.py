@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 FRAMEWORKS = {
     'joint': 'trainer.frameworks.joint:Joint',
+    'alternate': 'trainer.frameworks.alternate:Alternate',
+    'domain_negotiation': 'trainer.frameworks.domain_negotiation:DomainNegotiation',
+    'domain_regularization':
+        'trainer.frameworks.domain_regularization:DomainRegularization',
+    'mamdr': 'trainer.frameworks.mamdr:MAMDR',
+    'reptile': 'trainer.frameworks.reptile:Reptile',
 }
 
 

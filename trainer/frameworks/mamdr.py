@@ -1,0 +1,45 @@
+"""MAMDR: domain negotiation for the shared parameters, regularization for the specific ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.frameworks.base import Progress
+from trainer.frameworks.domain_negotiation import DomainNegotiation, OuterOptions
+from trainer.frameworks.regularization import Regularization, RegularizationOptions
+from trainer.frameworks.with_specific import WithSpecific
+
+
+class MAMDR(WithSpecific, DomainNegotiation):
+    """MAMDR, algorithm 3:
+
+        line 2      theta_S by domain negotiation (algorithm 1)
+        lines 3-5   theta_i of every domain i by domain regularization (algorithm 2)
+
+    A domain is scored with Theta = theta_S + theta_i (equation 4), an unseen one, and one
+    without training rows, with theta_S. A position is a batch of line 2, and then a domain
+    of lines 3-5. The two algorithms have inner optimizers of their own.
+    """
+
+    @dataclass(frozen=True)
+    class Options(RegularizationOptions, OuterOptions):
+        """Those of domain negotiation and of domain regularization."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.regularization = Regularization(
+            self.config, self.options, self.model, self.examples,
+            self.make_optimizer(self.options.inner_optimizer, self.options.inner_rate))
+        self.specific = self.regularization.specific
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
+        shared = self.examples.num_batches(self.config.batch_size)
+        if start < shared:
+            yield from super().epoch(number, start)
+        for progress in self.regularization.epoch(number, max(0, start - shared)):
+            yield progress._replace(position=shared + progress.position)
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), 'regularization': self.regularization.step.optimizer}

@@ -1,0 +1,30 @@
+"""What frameworks with parameters of each domain's own have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.examples import Batch
+from trainer.frameworks.base import Framework
+from trainer.frameworks.domain_models import DomainModels
+from trainer.frameworks.specific import SpecificParameters
+from trainer.keras import tf
+
+
+class WithSpecific(Framework):
+    """Scores, checkpoints and exports a model with its `specific` parameters."""
+
+    specific: SpecificParameters
+
+    def weights(self) -> dict[str, Any]:
+        return {**super().weights(), 'specific': self.specific.trackable()}
+
+    def predict(self, batch: Batch) -> tf.Tensor:
+        self.specific.enter(int(batch['domain']))
+        try:
+            return super().predict(batch)
+        finally:
+            self.specific.leave(keep=False)
+
+    def serving_model(self) -> DomainModels:
+        return DomainModels(self.specific)
