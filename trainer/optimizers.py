@@ -44,6 +44,12 @@ class RowOptimizer(keras.optimizers.Optimizer):
             for name, initial in self.SLOTS.items()]
         self._built = True
 
+    def slots_of(self, variable: tf.Variable) -> list[tuple[tf.Variable, float]]:
+        """The slots of a variable, each with the value that it starts from."""
+        place = self._index_dict[self._var_key(variable)]
+        return [(slot[place], initial) for slot, initial
+                in zip(self._slots, self.SLOTS.values(), strict=True)]
+
     def rule(self, value: tf.Tensor, gradient: tf.Tensor,
              *slots: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The new value and the new slots, of the same shapes."""

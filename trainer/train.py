@@ -68,6 +68,8 @@ def train(dataset: str, run_directory: str, config: TrainConfig, train_split: st
         logs = Logs(os.path.join(run_directory, 'logs'))
         _Run(config, framework, validation, checkpoints, logs, state).train()
         checkpoints.restore_best(state.best_epoch)
+        if framework.finish(validation):
+            state.best_metrics = validate(framework, validation)
         logs.finish(config, state.best_metrics, state.step)
         logs.close()
         directory = export_model(

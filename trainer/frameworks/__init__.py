@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 FRAMEWORKS = {
     'joint': 'trainer.frameworks.joint:Joint',
+    'separate': 'trainer.frameworks.separate:Separate',
     'alternate': 'trainer.frameworks.alternate:Alternate',
+    'finetune': 'trainer.frameworks.finetune:Finetune',
+    'weighted_loss': 'trainer.frameworks.weighted_loss:WeightedLoss',
+    'pcgrad': 'trainer.frameworks.pcgrad:PCGrad',
+    'maml': 'trainer.frameworks.maml:MAML',
+    'reptile': 'trainer.frameworks.reptile:Reptile',
+    'mldg': 'trainer.frameworks.mldg:MLDG',
     'domain_negotiation': 'trainer.frameworks.domain_negotiation:DomainNegotiation',
     'domain_regularization':
         'trainer.frameworks.domain_regularization:DomainRegularization',
     'mamdr': 'trainer.frameworks.mamdr:MAMDR',
-    'reptile': 'trainer.frameworks.reptile:Reptile',
 }
 
 

@@ -70,6 +70,14 @@ class Framework:
         """
         raise NotImplementedError
 
+    def finish(self, validation: Examples) -> bool:
+        """What is left to do with the best epoch's weights; whether it changed the model.
+
+        Args:
+            validation: the split that stops training early.
+        """
+        return False
+
     def weights(self) -> dict[str, Any]:
         """What has been learned (trackable objects): kept for the best epoch."""
         return {'model': self.model}
