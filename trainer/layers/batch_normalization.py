@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.keras import keras, tf
+from trainer.layers.domain_rows import DomainRows
 from trainer.layers.moving_moments import keep_rate
+from trainer.layers.normalize import normalize
 
 
 @keras.utils.register_keras_serializable('mdctr')
@@ -46,20 +48,20 @@ class BatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, domain: Any = None, training: bool = False) -> tf.Tensor:
         values = tf.cast(inputs, tf.float32)
-        mean, variance = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
-        if training:
-            enough = tf.shape(values)[0] >= 2
-            batch_mean, batch_variance = tf.nn.moments(values, axes=[0])
-            keep = tf.where(enough, keep_rate(self.moving_count, self.momentum), 1.0)
-            self.moving_mean.assign(keep * mean + (1 - keep) * tf.stop_gradient(batch_mean))
-            self.moving_variance.assign(
-                keep * variance + (1 - keep) * tf.stop_gradient(batch_variance))
-            self.moving_count.assign_add(tf.cast(enough, tf.float32))
-            mean = tf.where(enough, batch_mean, mean)
-            variance = tf.where(enough, batch_variance, variance)
-        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
-        shift = self.beta - mean * scale
-        return tf.cast(values * scale + shift, inputs.dtype)
+        averages = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
+        if not training:
+            mean, variance = averages
+            scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+            return tf.cast(values * scale + (self.beta - mean * scale), inputs.dtype)
+        everything = DomainRows(tf.constant(0), 1)
+        outputs, mean, variance = normalize(
+            values, self.gamma[None], self.beta[None], everything, averages, self.epsilon)
+        enough = tf.shape(values)[0] >= 2
+        keep = tf.where(enough, keep_rate(self.moving_count, self.momentum), 1.0)
+        self.moving_mean.assign(keep * averages[0] + (1 - keep) * mean[0])
+        self.moving_variance.assign(keep * averages[1] + (1 - keep) * variance[0])
+        self.moving_count.assign_add(tf.cast(enough, tf.float32))
+        return tf.cast(outputs, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), 'momentum': self.momentum, 'epsilon': self.epsilon}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from trainer.keras import tf
 
+_UNROLLED = 33
+
 
 class DomainRows:
     """The rows of one batch, grouped by domain.
@@ -70,11 +72,11 @@ class DomainRows:
         """How many rows each present domain has, int32 [present]."""
         return tf.shape(rows)[:1] if self.single else self._counts
 
-    def mean(self, rows: tf.Tensor) -> tf.Tensor:
-        """Each present domain's mean: sorted rows [batch, units] -> [present, units]."""
+    def sum(self, rows: tf.Tensor) -> tf.Tensor:
+        """Each present domain's sum: sorted rows [batch, units] -> [present, units]."""
         if self.single:
-            return tf.reduce_mean(rows, axis=0, keepdims=True)
-        return tf.math.segment_mean(rows, self.segments)
+            return column_sums(rows)
+        return tf.math.segment_sum(rows, self.segments)
 
     def dense(self, rows: tf.Tensor, weights: tf.Tensor,
               bias: tf.Tensor | None = None) -> tf.Tensor:
@@ -91,8 +93,49 @@ class DomainRows:
         if bias is None:
             bias = tf.zeros([tf.shape(weights)[0], weights.shape[2]], weights.dtype)
         if self.single:
-            return tf.matmul(rows, weights[0]) + bias
+            return _dense_of_one(rows, weights[0], bias)
+        if self.num_domains <= _UNROLLED:
+            slots = tf.pad(self._counts, [[0, self.num_domains - tf.size(self._counts)]])
+            return _dense_unrolled(rows, weights, bias, slots, self.num_domains)
         return _dense_by_slice(rows, weights, bias, self._starts, self._ends)
+
+
+def column_sums(rows: tf.Tensor) -> tf.Tensor:
+    """[batch, units] -> [1, units], as a matrix product: several times `reduce_sum`'s speed."""
+    return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)
+
+
+@tf.custom_gradient
+def _dense_of_one(rows, weights, bias):
+    def gradient(upstream):
+        upstream = tf.convert_to_tensor(upstream)
+        return (tf.matmul(upstream, weights, transpose_b=True),
+                tf.matmul(rows, upstream, transpose_a=True), column_sums(upstream))
+    return tf.nn.bias_add(tf.matmul(rows, weights), bias[0]), gradient
+
+
+def _dense_unrolled(rows, weights, bias, counts, slots):
+    """One product a slot, of which those after the present domains' are of no rows."""
+    present = tf.shape(weights)[0]
+    blocks = [tf.minimum(slot, present - 1) for slot in range(slots)]
+
+    @tf.custom_gradient
+    def product(rows, weights, bias):
+        def gradient(upstream):
+            upstream = tf.convert_to_tensor(upstream)
+            by_row, by_weight, by_bias = [], [], []
+            for block, piece, back in zip(blocks, tf.split(rows, counts, num=slots),
+                                          tf.split(upstream, counts, num=slots), strict=True):
+                by_row.append(tf.matmul(back, weights[block], transpose_b=True))
+                by_weight.append(tf.matmul(piece, back, transpose_a=True))
+                by_bias.append(column_sums(back))
+            return (tf.concat(by_row, axis=0), tf.stack(by_weight)[:present],
+                    tf.concat(by_bias, axis=0)[:present])
+        pieces = tf.split(rows, counts, num=slots)
+        return tf.concat([tf.nn.bias_add(tf.matmul(piece, weights[block]), bias[block])
+                          for block, piece in zip(blocks, pieces, strict=True)],
+                         axis=0), gradient
+    return product(rows, weights, bias)
 
 
 def _dense_by_slice(rows, weights, bias, starts, ends):

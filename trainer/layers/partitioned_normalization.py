@@ -9,6 +9,7 @@ from trainer.keras import keras, tf
 from trainer.layers.domain_layer import DomainLayer
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.moving_moments import keep_rate
+from trainer.layers.normalize import normalize
 
 
 @dataclass(eq=False)
@@ -70,15 +71,17 @@ class PartitionedNormalization(DomainLayer):
             outputs = tf.cast(inputs, tf.float32) * rows.spread(scale) + rows.spread(shift)
             return tf.cast(outputs, inputs.dtype)
         values = tf.cast(inputs, tf.float32)
-        mean, variance = self._averages(rows.present)
-        if training:
-            mean, variance, centred = self._batch_moments(values, rows, mean, variance)
-        else:
-            centred = values - rows.spread(mean)
+        averages = self._averages(rows.present)
         gamma = rows.take(self.domain_gamma) * self.gamma
         beta = rows.take(self.domain_beta) + self.beta
-        scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(centred * rows.spread(scale) + rows.spread(beta), inputs.dtype)
+        if not training:
+            mean, variance = averages
+            scale = gamma * tf.math.rsqrt(variance + self.epsilon)
+            outputs = values * rows.spread(scale) + rows.spread(beta - mean * scale)
+            return tf.cast(outputs, inputs.dtype)
+        outputs, mean, variance = normalize(values, gamma, beta, rows, averages, self.epsilon)
+        self._move(rows, rows.counts(values), mean, variance)
+        return tf.cast(outputs, inputs.dtype)
 
     def _averages(self, domains):
         """Moving averages [domains, units] by which inference normalizes these domains."""
@@ -86,21 +89,9 @@ class PartitionedNormalization(DomainLayer):
         source = tf.where(known, domains, 0)
         return tf.gather(self.moving_mean, source), tf.gather(self.moving_variance, source)
 
-    def _batch_moments(self, values, rows, average_mean, average_variance):
-        """Moments by which a training batch is normalized; moves the averages."""
-        enough = (rows.counts(values) >= 2)[:, None]
-        own_mean = rows.mean(values)
-        mean = tf.where(enough, own_mean, average_mean)
-        centred = values - rows.spread(mean)
-        spread = rows.mean(tf.square(centred))
-        variance = tf.where(enough, spread, average_variance)
-        own_variance = spread - tf.square(own_mean - mean)
-        own = tf.stop_gradient(own_mean), tf.stop_gradient(own_variance)
-        self._move(rows.present, enough[:, 0] & (rows.present > 0), *own)
-        self._move_overall(rows.counts(values), *own)
-        return mean, variance, centred
-
-    def _move(self, domains, enough, mean, variance):
+    def _move(self, rows, counts, mean, variance):
+        domains = rows.present
+        enough = (counts >= 2) & (domains > 0)
         updates = tf.gather(self.moving_count, domains)
         keep = tf.where(enough, keep_rate(updates, self.momentum), 1.0)[:, None]
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -108,6 +99,7 @@ class PartitionedNormalization(DomainLayer):
             average.scatter_update(tf.IndexedSlices(moved, domains))
         self.moving_count.scatter_update(
             tf.IndexedSlices(updates + tf.cast(enough, tf.float32), domains))
+        self._move_overall(counts, mean, variance)
 
     def _move_overall(self, counts, mean, variance):
         """Row 0: the moments of the mixture of the batches so far, of which this is one."""
