@@ -12,6 +12,8 @@ from trainer.keras import keras, tf
 class TwoParameters(keras.Model):
     """logit = w age + b: small enough to be followed with paper and pencil."""
 
+    batches = 'domain'
+
     def __init__(self, examples):
         super().__init__()
         self.features = [examples.manifest.feature('age')]

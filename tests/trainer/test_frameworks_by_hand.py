@@ -1,10 +1,23 @@
-"""Each algorithm with SGD against NumPy, step by step, for two epochs (MAMDR, algorithms 1-3)."""
+"""Each algorithm with SGD against NumPy, step by step, for two epochs."""
+
+import itertools
 
 import numpy as np
 import pytest
-from frameworks_by_hand import batches, gradient, two_parameters, values
+from frameworks_by_hand import (
+    batches,
+    examples_of,
+    gradient,
+    hessian,
+    loss_of,
+    two_parameters,
+    values,
+)
+from sklearn.metrics import roc_auc_score
 
-from trainer.frameworks.order import domain_order, helper_domains
+from trainer.frameworks.maml import halves
+from trainer.frameworks.order import domain_order, generator, groups, helper_domains
+from trainer.frameworks.pcgrad import project
 
 ALPHA = 0.1
 
@@ -149,3 +162,182 @@ def test_predictions_are_of_shared_plus_specific(tmp_path):
         assert np.abs(theta - shared).max() > 1e-4
         close(framework.predict(batch), theta[0] * batch['age'] + theta[1])
     close(values(framework.model), shared)
+
+
+def test_weighted_loss(tmp_path):
+    framework = two_parameters(tmp_path, 'weighted_loss', 3, max_weight=1.01)
+    theta, s = np.array([0.5, -1.0]), np.zeros(4)
+    bounded = 0
+    for epoch in range(2):
+        expected = framework.examples.epoch(epoch, 3, 'domain', 3)
+        for _, batch in zip(framework.epoch(epoch), expected, strict=True):
+            weight, loss = np.exp(-s[batch['domain']]), loss_of(theta, batch)
+            theta = theta - ALPHA * weight * gradient(theta, batch)
+            moved = s[batch['domain']] - ALPHA * (0.5 - weight * loss)
+            s[batch['domain']] = np.clip(moved, -np.log(1.01), np.log(1.01))
+            bounded += s[batch['domain']] != moved
+            close(values(framework.model), theta)
+            close(framework.step.log_variance.numpy(), s)
+    assert bounded and s[0] == 0
+
+
+def groups_of(framework, epoch):
+    """The batches of each step of an epoch whose batches are whole domains."""
+    made = groups(framework.examples, epoch, 100, 3, framework.options.domains_per_step)
+    assert sorted(itertools.chain(*made)) == [1, 2, 3]
+    return [[batches(framework, domain, epoch)[0] for domain in group] for group in made]
+
+
+def surgery(gradients, orders):
+    """Yu et al., algorithm 1, as it is written there."""
+    total = np.zeros(2)
+    for i, own in enumerate(gradients):
+        own = own.copy()
+        for j in orders[i]:
+            if own @ gradients[j] < 0:
+                own -= own @ gradients[j] / (gradients[j] @ gradients[j]) * gradients[j]
+        total += own
+    return total
+
+
+def test_pcgrad(tmp_path):
+    framework = two_parameters(tmp_path, 'pcgrad')
+    theta, conflicts = np.array([0.5, -1.0]), 0
+    for epoch in range(2):
+        for (position, group), progress in zip(enumerate(groups_of(framework, epoch), 1),
+                                               framework.epoch(epoch), strict=True):
+            gradients = [gradient(theta, batch) for batch in group]
+            draws = generator(3, 110, epoch, position)
+            orders = [draws.permutation([j for j in range(len(group)) if j != i])
+                      for i in range(len(group))]
+            conflicts += sum(a @ b < 0 for a in gradients for b in gradients)
+            theta = theta - ALPHA * surgery(gradients, orders)
+            close(values(framework.model), theta)
+            close(progress.loss, np.average(
+                [loss_of(theta + ALPHA * surgery(gradients, orders), batch) for batch in group],
+                weights=[len(batch['click']) for batch in group]))
+    assert conflicts
+
+
+@pytest.mark.parametrize('gradients, expected', [
+    ([[2, 0], [1, 1]], [[2, 0], [1, 1]]),
+    ([[1, 0], [-1, 1]], [[0.5, 0.5], [0, 1]]),
+    ([[1, 0], [0, 0]], [[1, 0], [0, 0]]),
+])
+def test_pcgrad_projections_worked_out_on_paper(gradients, expected):
+    gradients = np.array(gradients, float)
+    projected = project(gradients @ gradients.T, np.random.default_rng(0)) @ gradients
+    np.testing.assert_allclose(projected, expected)
+
+
+def test_pcgrad_on_many_random_gradients():
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        gradients = rng.normal(size=(5, 2))
+        draws = np.random.default_rng(seed)
+        orders = [draws.permutation([j for j in range(5) if j != i]) for i in range(5)]
+        projected = project(gradients @ gradients.T, np.random.default_rng(seed)) @ gradients
+        np.testing.assert_allclose(projected.sum(axis=0), surgery(gradients, orders))
+
+
+def split_in_halves(batch):
+    half = len(batch['click']) // 2
+    return ({name: batch[name][:half] for name in ('age', 'click')},
+            {name: batch[name][half:] for name in ('age', 'click')})
+
+
+@pytest.mark.parametrize('second_order', [False, True])
+def test_maml(tmp_path, second_order):
+    framework = two_parameters(tmp_path, 'maml', domains_per_step=2, inner_rate=0.7,
+                               second_order=second_order)
+    theta = np.array([0.5, -1.0])
+    for epoch in range(2):
+        for group, _ in zip(groups_of(framework, epoch), framework.epoch(epoch), strict=True):
+            total = np.zeros(2)
+            for batch in group:
+                support, query = split_in_halves(batch)
+                ahead = gradient(theta - 0.7 * gradient(theta, support), query)
+                bend = 0.7 * hessian(theta, support) @ ahead if second_order else 0
+                total += ahead - bend
+            theta = theta - ALPHA * total
+            close(values(framework.model), theta)
+
+
+def test_maml_support_and_query_are_different_rows(tmp_path):
+    framework = two_parameters(tmp_path, 'maml')
+    for batch in framework.examples.epoch(0, 3):
+        support, query = halves(batch)
+        parts = [query] if support is None else [support, query]
+        assert (support is None) == (len(batch['click']) == 1)
+        assert abs(len(parts[0]['click']) - len(parts[-1]['click'])) <= 1
+        for name in ('age', 'user_id', 'click'):
+            np.testing.assert_array_equal(
+                np.concatenate([part[name] for part in parts]), batch[name])
+
+
+@pytest.mark.parametrize('second_order', [False, True])
+def test_mldg(tmp_path, second_order):
+    framework = two_parameters(tmp_path, 'mldg', inner_rate=0.7, meta_test_weight=0.5,
+                               second_order=second_order)
+    theta, tested = np.array([0.5, -1.0]), 0
+    for epoch in range(2):
+        for (position, group), _ in zip(enumerate(groups_of(framework, epoch), 1),
+                                        framework.epoch(epoch), strict=True):
+            train, test = framework.split(group, (epoch, position))
+            assert len(train) == max(1, len(group) - 1)
+            domains = [[int(batch['domain']) for batch in part] for part in (train, test)]
+            assert sorted(itertools.chain(*domains)) == sorted(
+                int(batch['domain']) for batch in group)
+            step = np.mean([gradient(theta, batch) for batch in train], axis=0)
+            total = step
+            for batch in test:
+                ahead = gradient(theta - 0.7 * step, batch)
+                bend = np.mean([hessian(theta, each) for each in train], axis=0) @ ahead
+                total = total + 0.5 * (ahead - (0.7 * bend if second_order else 0))
+                tested += 1
+            theta = theta - ALPHA * total
+            close(values(framework.model), theta)
+    assert tested
+
+
+def test_separate_models_see_their_own_domain_alone(tmp_path):
+    framework = two_parameters(tmp_path, 'separate', 3)
+    start = np.array([0.5, -1.0])
+    theta = dict.fromkeys((1, 2, 3), start)
+    for epoch in range(2):
+        order = domain_order(framework.examples, 3, epoch)
+        for domain, _ in zip(order, framework.epoch(epoch), strict=True):
+            for batch in batches(framework, domain, epoch):
+                theta[domain] = theta[domain] - ALPHA * gradient(theta[domain], batch)
+            close(framework.specific.differences[domain].dense, theta[domain])
+            close(values(framework.model), start)
+
+
+def test_finetune(tmp_path):
+    framework = two_parameters(tmp_path, 'finetune', 3, tuning_epochs=2, tuning_patience=2,
+                               tuning_rate=0.3)
+    for epoch in range(2):
+        list(framework.epoch(epoch))
+    shared = values(framework.model)
+    validation = examples_of(tmp_path, split='validation')
+    assert framework.finish(validation)
+    close(values(framework.model), shared)
+    for domain in (1, 2, 3):
+        rows = next(validation.domain_epoch(domain, 0, 100))
+
+        def auc(theta, rows=rows):
+            scores = theta[0] * rows['age'] + theta[1]
+            users = {user: rows['user_key'] == user for user in rows['user_key']}
+            both = [mask for mask in users.values() if len(set(rows['click'][mask])) == 2]
+            if not both:
+                return roc_auc_score(rows['click'], scores)
+            return np.average([roc_auc_score(rows['click'][mask], scores[mask])
+                               for mask in both], weights=[mask.sum() for mask in both])
+        candidates, theta = [shared], shared
+        for epoch in range(2):
+            for batch in framework.examples.domain_epoch(domain, epoch, 3, 4):
+                theta = theta - 0.3 * gradient(theta, batch)
+            candidates.append(theta)
+        best = candidates[int(np.argmax([auc(each) for each in candidates]))]
+        own = framework.specific.differences[domain]
+        close(own.dense if own.there else shared, best)
