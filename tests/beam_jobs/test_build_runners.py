@@ -92,17 +92,19 @@ def checksums_of_seed(tmp_path, seed: int) -> dict[str, str]:
 
 
 def test_two_worker_processes(expected, tmp_path, workers_import_tests):
-    assert build(tmp_path / 'dataset', 'sampled', beam_args=[
-        '--direct_running_mode=multi_processing', '--direct_num_workers=2']) == expected['sampled']
+    found = build(tmp_path / 'dataset', 'sampled', beam_args=[
+        '--direct_running_mode=multi_processing', '--direct_num_workers=2'])
+    assert found == expected['sampled']
 
 
 @pytest.mark.slow
 def test_portable_runner_with_job_server_and_worker_pool(expected, tmp_path,
                                                          workers_import_tests):
     with _job_server(tmp_path) as (job_endpoint, worker_pool):
-        assert build(tmp_path / 'dataset', 'sampled', beam_args=[
+        found = build(tmp_path / 'dataset', 'sampled', beam_args=[
             '--runner=PortableRunner', f'--job_endpoint={job_endpoint}',
-            '--environment_type=EXTERNAL', f'--environment_config={worker_pool}']) == expected['sampled']
+            '--environment_type=EXTERNAL', f'--environment_config={worker_pool}'])
+    assert found == expected['sampled']
 
 
 @contextlib.contextmanager
