@@ -86,8 +86,16 @@ class RowOptimizer(keras.optimizers.Optimizer):
         return [_summed(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
                 for gradient in grads]
 
+    def constants(self) -> dict[str, tf.Tensor]:
+        """What is the same for all variables of a step, computed once for them."""
+        return {'rate': tf.cast(self.learning_rate, tf.float32)}
+
+    def _internal_apply_gradients(self, grads_and_vars: Any) -> tf.Tensor:
+        self._constants = self.constants()
+        return super()._internal_apply_gradients(grads_and_vars)
+
     def _rate(self, value: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.learning_rate, value.dtype)
+        return tf.cast(self._constants['rate'], value.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(),
@@ -147,12 +155,17 @@ class Adam(RowOptimizer):
     SLOTS: ClassVar = {'m': 0.0, 'v': 0.0}
     BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
+    def constants(self):
+        step = tf.cast(self.iterations + 1, tf.float32)
+        return {**super().constants(), 'beta1_power': tf.pow(self.BETA_1, step),
+                'beta2_power': tf.pow(self.BETA_2, step)}
+
     def apply(self, gradient, value, m, v):
-        step = tf.cast(self.iterations + 1, gradient.dtype)
+        powers = {name: tf.cast(self._constants[name], gradient.dtype)
+                  for name in ('beta1_power', 'beta2_power')}
         tf.raw_ops.ResourceApplyAdam(
-            var=value, m=m, v=v, beta1_power=tf.pow(self.BETA_1, step),
-            beta2_power=tf.pow(self.BETA_2, step), lr=self._rate(gradient),
-            beta1=self.BETA_1, beta2=self.BETA_2, epsilon=self.EPSILON, grad=gradient)
+            var=value, m=m, v=v, **powers, lr=self._rate(gradient), beta1=self.BETA_1,
+            beta2=self.BETA_2, epsilon=self.EPSILON, grad=gradient)
 
 
 OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'adam': Adam, 'adagrad': Adagrad,
