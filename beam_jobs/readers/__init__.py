@@ -6,10 +6,14 @@ from beam_jobs.config import DatasetConfig
 from beam_jobs.errors import UserError
 
 READERS = {
+    'ali-ccp': 'ali_ccp.AliCcpReader',
+    'amazon': 'amazon.AmazonReader',
     'generic': 'generic.GenericReader',
+    'iaac': 'iaac.IaacReader',
     'kuairand': 'kuairand.KuaiRandReader',
     'movielens': 'movielens.MovieLensReader',
     'open-bandit': 'open_bandit.OpenBanditReader',
+    'taobao-theme': 'taobao_theme.TaobaoThemeReader',
 }
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +104,11 @@ class Reader(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_tables': {}}
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a reader that takes none."""
 
 
 def raw_batch(source: str, lines: np.ndarray, columns: dict[str, pa.Array],

@@ -17,7 +17,8 @@ _FEW = 32  # lines that are read one by one where the block's parser stumbles
 _EXACT = 2.0**53
 
 
-def read_json_lines(path: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def read_json_lines(path: str, block_bytes: int = BLOCK_BYTES,
+                    schema: pa.Schema | None = None) -> Iterator[Block]:
     """Reads a file block by block.
 
     Columns have the types that the values of the block show; texts that look like dates stay
@@ -26,6 +27,8 @@ def read_json_lines(path: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block
     Args:
         path: plain or gzipped.
         block_bytes: about how much of the file is held at a time.
+        schema: the fields that are read, where they are known; others are not even parsed.
+            Lines in which they have other types give texts.
 
     Raises:
         UserError: of `beam_jobs.files.read_blocks`.
@@ -43,26 +46,28 @@ def read_json_lines(path: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block
             yield Block({}, np.zeros(0, np.int64), rejected)
         lines = lines.keep(kept)
         if len(lines):
-            yield from _parse(source, lines, 0, len(lines))
+            yield from _parse(source, lines, schema, 0, len(lines))
 
 
-def _parse(source: str, lines: Lines, begin: int, end: int) -> Iterator[Block]:
+def _parse(source: str, lines: Lines, schema: pa.Schema | None, begin: int,
+           end: int) -> Iterator[Block]:
     """Parses lines at once; where that fails halves of them, and at last one by one."""
-    columns = _parse_at_once(lines.part(begin, end), end - begin)
+    columns = _parse_at_once(lines.part(begin, end), end - begin, schema)
     if columns is not None:
         yield Block(columns, lines.numbers[begin:end], rejected_lines(source, lines, {}))
     elif end - begin <= _FEW:
-        yield _parse_one_by_one(source, lines, begin, end)
+        yield _parse_one_by_one(source, lines, schema, begin, end)
     else:
         middle = (begin + end) // 2
-        yield from _parse(source, lines, begin, middle)
-        yield from _parse(source, lines, middle, end)
+        yield from _parse(source, lines, schema, begin, middle)
+        yield from _parse(source, lines, schema, middle, end)
 
 
-def _parse_at_once(data: bytes, rows: int) -> dict[str, pa.Array] | None:
+def _parse_at_once(data: bytes, rows: int,
+                   schema: pa.Schema | None) -> dict[str, pa.Array] | None:
     try:
-        table = _read_json(data)
-        dates = {field.name: _as_text(field.type) for field in table.schema
+        table = _read_json(data, schema, 'ignore' if schema else 'infer')
+        dates = {} if schema else {field.name: _as_text(field.type) for field in table.schema
                  if _as_text(field.type) != field.type}
         if dates:
             table = _read_json(data, pa.schema(list(dates.items())))
@@ -75,11 +80,13 @@ def _parse_at_once(data: bytes, rows: int) -> dict[str, pa.Array] | None:
     return columns
 
 
-def _read_json(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
+def _read_json(data: bytes, schema: pa.Schema | None = None,
+               others: str = 'infer') -> pa.Table:
     return pa.json.read_json(
         pa.BufferReader(data),
         read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-        parse_options=pa.json.ParseOptions(explicit_schema=schema))
+        parse_options=pa.json.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior=others))
 
 
 def _as_text(kind: pa.DataType) -> pa.DataType:
@@ -98,7 +105,8 @@ def _exact(column: pa.Array) -> bool:
     return greatest is None or not greatest >= _EXACT
 
 
-def _parse_one_by_one(source: str, lines: Lines, begin: int, end: int) -> Block:
+def _parse_one_by_one(source: str, lines: Lines, schema: pa.Schema | None, begin: int,
+                      end: int) -> Block:
     rows, invalid = [], {}
     kept = np.zeros(len(lines), bool)
     for place, text in enumerate(lines.texts(range(begin, end)), begin):
@@ -111,7 +119,7 @@ def _parse_one_by_one(source: str, lines: Lines, begin: int, end: int) -> Block:
             kept[place] = True
         else:
             invalid[place] = 'not a JSON object'
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = schema.names if schema else list(dict.fromkeys(n for row in rows for n in row))
     columns = {name: _texts([row.get(name) for row in rows]) for name in names}
     return Block(columns, lines.numbers[kept], rejected_lines(source, lines, invalid))
 

@@ -1,6 +1,7 @@
 """Static tables, such as the properties of users or items, and their join with the log."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,22 +15,29 @@ class KeyedTable:
     """
 
     def __init__(self, table: pa.Table, key: str):
-        self.columns = {name: table.column(name).combine_chunks()
+        self.columns = {name: _whole(table.column(name))
                         for name in table.column_names if name != key}
-        self._keys = _whole(table.column(key))
-        numbers = _as_numbers(self._keys)
-        self._order = None
+        keys = _whole(table.column(key))
+        # Arrow's own lookup would hash the keys anew for every batch.
+        numbers = _as_numbers(keys)
         if numbers is not None:
             self._order = np.argsort(numbers, kind='stable')
             self._numbers = numbers[self._order]
-        self.columns = {name: _whole(column) for name, column in self.columns.items()}
+        else:
+            keys = keys.to_pandas()
+            first = ~keys.duplicated().to_numpy()
+            self._order = np.flatnonzero(first)
+            self._numbers, self._index = None, pd.Index(keys[first])
 
     def rows_of(self, keys: pa.Array) -> pa.Array:
         """The row of each key, `int64[len(keys)]`, null where the table has none."""
-        # The table's own hash would be built anew for every batch, so numbers are searched.
-        numbers = _as_numbers(keys) if self._order is not None else None
-        if numbers is None:
-            return pc.index_in(keys, value_set=self._keys).cast(pa.int64())
+        if self._numbers is None:
+            place = self._index.get_indexer(pc.fill_null(keys, '').to_pandas())
+            return pa.array(self._order[place], mask=(place < 0) | _nulls(keys))
+        numbers = _as_numbers(keys)
+        if numbers is None:  # some are none, and the others may be written otherwise
+            rows = pc.index_in(keys, value_set=pa.array(self._numbers).cast(pa.string()))
+            return pa.array(self._order).take(rows)
         place = np.searchsorted(self._numbers, numbers)
         place[place == len(self._numbers)] = 0
         return pa.array(self._order[place], mask=self._numbers[place] != numbers)
@@ -61,3 +69,7 @@ def _as_numbers(keys: pa.Array) -> np.ndarray | None:
     if pc.all(pc.equal(numbers.cast(pa.string()), keys)).as_py() is False:
         return None
     return numbers.to_numpy()
+
+
+def _nulls(values: pa.Array) -> np.ndarray:
+    return values.is_null().to_numpy(zero_copy_only=False)

@@ -1,0 +1,160 @@
+"""Ali-CCP: impressions of Taobao's recommender with clicks; the scenario is the domain.
+
+Ma et al., Entire Space Multi-Task Model, SIGIR 2018. The published files have no header:
+
+    sample_skeleton_{train,test}.csv   sample, click, conversion, common features, count,
+                                       features
+    common_features_{train,test}.csv   common features, count, features
+
+where features are joined by 0x01, and each is a field, 0x02, a value, 0x03, a weight. The
+fields: 101 user; 121, 122, 124 to 129 of the user; 109_14, 110_14, 127_14, 150_14 the user's
+past behaviour (categories, shops, brands, intentions); 205 item; 206, 207, 210, 216 its
+category, shop, intentions and brand; 508, 509, 702, 853 combinations; 301 the scenario.
+Weights are not read. The conversion is later than the click and never a column.
+
+The data has no time. Rows of the training files are given the day 1970-01-01 and those of the
+test files the day after, a millisecond a line, which keeps impressions apart and lets `days`
+split as published; it says nothing about their order, so take no `history` from it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_jobs.errors import UserError
+from beam_jobs.files import base_name, expand
+from beam_jobs.options import from_mapping, setting
+from beam_jobs.readers.base import (
+    RawBatch,
+    Reader,
+    Shard,
+    need_inputs,
+    raw_batch,
+    rejects,
+)
+from beam_jobs.readers.delimited import Dialect, read_delimited
+from beam_jobs.readers.tables import KeyedTable
+from beam_jobs.readers.values import first_of, split_lists
+
+_SKELETON = Dialect(',', None, ('sample', 'click', 'conversion', 'common', 'count', 'features'))
+_COMMON = Dialect(',', None, ('common', 'count', 'features'))
+_COMMON_FIELDS = ('101', '121', '122', '124', '125', '126', '127', '128', '129',
+                  '109_14', '110_14', '127_14', '150_14')
+_OWN_FIELDS = ('205', '206', '207', '210', '216', '508', '509', '702', '853', '301')
+_LISTS = ('109_14', '110_14', '127_14', '150_14', '210')
+_NAMES = {'101': 'user_id', '205': 'item_id'}
+_FEATURE = '^[^\x02\x03]+\x02[^\x02\x03]+\x03[^\x02\x03]+$'
+_PARTS = {'train': 0, 'test': 86400}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Attributes: length: the most values that are kept of a list."""
+
+    length: int = setting(50, minimum=1)
+
+
+class AliCcpReader(Reader):
+    """Columns: user_id, item_id, timestamp, click, and the other fields by their numbers:
+    lists where they may have several values (109_14, 110_14, 127_14, 150_14, 210).
+    """
+
+    name = 'ali-ccp'
+
+    def __init__(self, inputs, options, cache, columns=None):
+        super().__init__(inputs, options, cache, columns)
+        self._length = from_mapping(Options, options, 'dataset.options').length
+        self._found = None
+
+    def files(self) -> list[str]:
+        found = self._find()
+        return [path for part in _PARTS for path in found.get(part, ())]
+
+    def shards(self) -> list[Shard]:
+        return [Shard(paths[0]) for paths in self._find().values()]
+
+    def read(self, shard: Shard) -> Iterator[RawBatch]:
+        part, paths = next(item for item in self._find().items() if item[1][0] == shard.path)
+        common = self.table(paths[1], self._load_common)
+        source = base_name(shard.path)
+        for block in read_delimited(shard.path, _SKELETON):
+            bad, features = self._fields(block.columns['features'], _OWN_FIELDS)
+            lines = block.lines
+            columns = {'click': block.columns['click'], **features,
+                       **common.join(block.columns['common'], lambda name: True),
+                       'timestamp': pa.array(_PARTS[part] + lines / 1000)}
+            rejected = block.rejected
+            if bad.any():
+                raw = [','.join(row.values()) for row in pa.table(block.columns).filter(
+                    pa.array(bad)).to_pylist()]
+                found = rejects(source, lines[bad], ['features malformed'] * len(raw), raw)
+                rejected = pa.Table.from_batches([rejected, found]).combine_chunks()
+                rejected = rejected.to_batches()[0]
+                keep = pa.array(~bad)
+                columns = {name: column.filter(keep) for name, column in columns.items()}
+                lines = lines[~bad]
+            yield raw_batch(source, lines, columns, rejected)
+
+    def _find(self) -> dict[str, tuple[str, str]]:
+        """Skeleton and common features by part, of the parts that are there."""
+        if self._found is None:
+            inputs = need_inputs(self.inputs, self.name, 'the files of Ali-CCP')
+            names = {base_name(path).removesuffix('.gz'): path for path in expand(inputs)}
+            self._found = {}
+            for part in _PARTS:
+                pair = [names.get(f'{kind}_{part}.csv')
+                        for kind in ('sample_skeleton', 'common_features')]
+                if all(pair):
+                    self._found[part] = tuple(pair)
+            if not self._found:
+                raise UserError(f'{", ".join(inputs)} holds no sample_skeleton_train.csv with '
+                                'its common_features_train.csv, nor those of test.')
+        return self._found
+
+    def _load_common(self, path: str) -> KeyedTable:
+        parts = []
+        for block in read_delimited(path, _COMMON):
+            bad, features = self._fields(block.columns['features'], _COMMON_FIELDS)
+            if block.rejected.num_rows or bad.any():
+                line = (block.rejected.column(1)[0].as_py() if block.rejected.num_rows
+                        else block.lines[bad][0])
+                raise UserError(f'{path}, line {line}: it is no row of common features: mend '
+                                'or remove it.')
+            parts.append(pa.table({'common': block.columns['common'], **features}))
+        return KeyedTable(pa.concat_tables(parts), 'common')
+
+    def _fields(self, texts: pa.Array,
+                names: tuple[str, ...]) -> tuple[np.ndarray, dict[str, pa.Array]]:
+        """The wanted fields of lists of features, and which rows are malformed."""
+        lists = split_lists(texts, '\x01')
+        parents = pc.list_parent_indices(lists).to_numpy()
+        parts = pc.list_flatten(lists)
+        whole = pc.match_substring_regex(parts, _FEATURE).to_numpy(zero_copy_only=False)
+        bad = np.zeros(len(texts), bool)
+        bad[parents[~whole]] = True
+        good = whole & ~bad[parents]
+        split = pc.split_pattern_regex(parts.filter(pa.array(good)), '[\x02\x03]')
+        flat, parents = split.flatten(), parents[good]
+        fields = flat.take(pa.array(np.arange(0, len(flat), 3)))
+        values = flat.take(pa.array(np.arange(1, len(flat), 3)))
+        columns = {}
+        for field in names:
+            name = _NAMES.get(field, field)
+            if name == field and not self.wants(field):
+                continue
+            mask = pc.equal(fields, field).to_numpy(zero_copy_only=False)
+            found = _lists(values.filter(pa.array(mask)), parents[mask], len(texts),
+                           self._length)
+            columns[name] = found if field in _LISTS else first_of(found)
+        return bad, columns
+
+
+def _lists(values: pa.Array, parents: np.ndarray, rows: int, length: int) -> pa.Array:
+    first = np.searchsorted(parents, parents)
+    keep = np.arange(len(parents)) - first < length
+    counts = np.bincount(parents[keep], minlength=rows)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values.filter(pa.array(keep)))

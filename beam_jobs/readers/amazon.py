@@ -1,0 +1,78 @@
+"""Amazon product reviews, 5-core: every review is a positive; the category is the domain.
+
+Ni, Li and McAuley, Justifying Recommendations using Distantly-Labeled Reviews and Fine-Grained
+Aspects, EMNLP 2019. The files are `<Category>_5.json.gz` of the 2018 edition, or
+`reviews_<Category>_5.json.gz` of the 2014 one: a JSON object a line, of which `reviewerID`,
+`asin`, `overall` and `unixReviewTime` are read. The benchmarks Amazon-6 and Amazon-13 are
+MAMDR's (V-A, Tables II and III).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from beam_jobs.errors import UserError
+from beam_jobs.files import base_name, expand
+from beam_jobs.options import from_mapping
+from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch
+from beam_jobs.readers.json_lines import read_json_lines
+from beam_jobs.readers.values import constant
+
+_FIELDS = pa.schema([('reviewerID', pa.string()), ('asin', pa.string()),
+                     ('unixReviewTime', pa.int64()), ('overall', pa.float64())])
+_NAMES = {'reviewerID': 'user_id', 'asin': 'item_id', 'unixReviewTime': 'timestamp',
+          'overall': 'rating'}
+_FILE = re.compile(r'^(?:reviews_)?(?P<category>.+)_5\.json(?:\.gz)?$')
+
+
+@dataclass(frozen=True)
+class Options:
+    """Attributes: categories: whose files are read, e.g. `Video Games`; all when absent."""
+
+    categories: list[str] | None = None
+
+
+class AmazonReader(Reader):
+    """Columns: user_id, item_id, timestamp, click (always 1), rating, category."""
+
+    name = 'amazon'
+
+    def __init__(self, inputs, options, cache, columns=None):
+        super().__init__(inputs, options, cache, columns)
+        self._wanted = from_mapping(Options, options, 'dataset.options').categories
+        self._paths = None
+
+    def files(self) -> list[str]:
+        if self._paths is None:
+            inputs = need_inputs(self.inputs, self.name, 'files named <Category>_5.json.gz')
+            found = {_category(path): path for path in expand(inputs) if _category(path)}
+            wanted = sorted(found) if self._wanted is None else self._wanted
+            for category in wanted:
+                if category not in found:
+                    raise UserError(f'There is no {category.replace(" ", "_")}_5.json(.gz) in '
+                                    f'{", ".join(inputs)}.')
+            if not wanted:
+                raise UserError(f'{", ".join(inputs)} holds no file named '
+                                '<Category>_5.json(.gz).')
+            self._paths = [found[category] for category in wanted]
+        return self._paths
+
+    def shards(self) -> list[Shard]:
+        return [Shard(path) for path in self.files()]
+
+    def read(self, shard: Shard) -> Iterator[RawBatch]:
+        category = _category(shard.path)
+        for block in read_json_lines(shard.path, schema=_FIELDS):
+            rows = len(block.lines)
+            columns = {name: block.columns.get(field, pa.nulls(rows, pa.string()))
+                       for field, name in _NAMES.items()}
+            columns['click'] = constant(1, rows)
+            columns['category'] = constant(category, rows)
+            yield raw_batch(base_name(shard.path), block.lines, columns, block.rejected)
+
+
+def _category(path: str) -> str | None:
+    match = _FILE.match(base_name(path))
+    return match and match['category'].replace('_', ' ')
