@@ -200,11 +200,13 @@ def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
         return gradient
     rows, places = tf.unique(gradient.indices)
 
+    each = tf.convert_to_tensor(gradient.values)
+
     def summed():
-        return tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
-    if gradient.values.shape[1:].num_elements() < _WIDE_ROW:
+        return tf.math.unsorted_segment_sum(each, places, tf.size(rows))
+    if each.shape[1:].num_elements() < _WIDE_ROW:
         values = summed()
     else:  # a domain's weights: one row a domain already, and costly to go over again
         values = tf.cond(tf.size(rows) < tf.size(gradient.indices), summed,
-                         lambda: gradient.values)
+                         lambda: each)
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
