@@ -21,7 +21,8 @@ class ValidateConfig:
         domain_drift: the most that the share of a domain may differ.
         ctr_drift: the most that a domain's CTR in the two splits may differ, as a factor;
             beyond it the report warns, and nothing fails.
-        min_rows: a domain with fewer rows in either split is not judged, nor is its CTR.
+        min_rows: the drift of a domain with fewer rows than this in the statistics of either
+            split is not judged, nor its CTR with fewer in the split.
     """
 
     schema: str | None = None
@@ -31,7 +32,7 @@ class ValidateConfig:
     feature_drift: dict[str, float | None] = field(default_factory=dict)
     domain_drift: float | None = setting(0.3, above=0, maximum=1)
     ctr_drift: float | None = setting(3.0, above=1)
-    min_rows: int = setting(1000, minimum=1)
+    min_rows: int = setting(500, minimum=1)
 
 
 @dataclass(frozen=True)
