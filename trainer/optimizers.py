@@ -31,7 +31,9 @@ class RowOptimizer(keras.optimizers.Optimizer):
     SLOTS: ClassVar[dict[str, float]] = {}
 
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any):
-        super().__init__(name=type(self).__name__.lower(), jit_compile=False, **kwargs)
+        # Keras decays every weight of every variable at each step, even by 0, unless told None.
+        super().__init__(name=type(self).__name__.lower(), jit_compile=False,
+                         **{'weight_decay': None, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
 
     def build(self, var_list: list[tf.Variable]) -> None:
