@@ -66,6 +66,19 @@ def _parser() -> argparse.ArgumentParser:
                           help='an exported or pushed model')
     evaluate.add_argument('--output', required=True, help='where the evaluation goes')
 
+    compare = _add(commands, 'compare', _compare,
+                   'train models and frameworks on the same splits, and tabulate them')
+    _config_arguments(compare)
+    compare.add_argument('--models', required=True, type=_names,
+                         help='names of the registry between spaces; name:key=value,... for a '
+                         'variant')
+    compare.add_argument('--frameworks', type=_names,
+                         help="learning frameworks between spaces; the configuration's own "
+                         'when absent')
+    compare.add_argument('--seeds', type=int, default=3, help='runs of each (%(default)s)')
+    compare.add_argument('--baseline', help='what the others are compared with; the first '
+                         'method when absent')
+
     push = _add(commands, 'push', _push, 'push an evaluated model if it is blessed')
     _config_arguments(push)
     push.add_argument('--model-directory', required=True, help='an exported model')
@@ -190,6 +203,35 @@ def _evaluate(arguments: argparse.Namespace) -> None:
              baseline=latest_version(models_directory(arguments.workspace), config.name),
              beam_args=arguments.beam_args)
     _show_evaluation(arguments.output)
+
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from components.steps import dataset_directory
+    from pipeline.compare.report import write_reports
+    from pipeline.compare.run import compare, methods_of
+
+    config = _load(arguments)
+    if arguments.seeds < 1:
+        raise UserError('--seeds must be at least 1.')
+    methods = methods_of(config.train, arguments.models,
+                         arguments.frameworks or [config.train.framework])
+    baseline = arguments.baseline or methods[0].name
+    if baseline not in [method.name for method in methods]:
+        raise UserError(f'--baseline {baseline} is none of the methods '
+                        f'{", ".join(method.name for method in methods)}.')
+    directory = os.path.join(arguments.workspace, 'compare', config.name)
+    dataset = dataset_directory(arguments.workspace, config.name)
+    results, failures = compare(dataset, directory, methods, range(1, arguments.seeds + 1))
+    for sentence in failures:
+        print(f'mdctr: {sentence}', file=sys.stderr)
+    if not results:
+        raise UserError('No run of the comparison finished.')
+    print(write_reports(dataset, directory, results, baseline))
+    return 1 if failures else 0
 
 
 def _push(arguments: argparse.Namespace) -> None:

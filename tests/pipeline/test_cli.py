@@ -9,7 +9,8 @@ import pytest
 from pipeline.cli import main
 
 COMMANDS = ([], ['run'], ['compile'], ['submit'], ['dataset'], ['dataset', 'fetch'],
-            ['dataset', 'build'], ['train'], ['evaluate'], ['push'])
+            ['dataset', 'build'], ['train'], ['evaluate'], ['push'],
+            ['compare'])
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda command: ' '.join(command) or 'mdctr')
