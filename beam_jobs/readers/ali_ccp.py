@@ -12,9 +12,10 @@ past behaviour (categories, shops, brands, intentions); 205 item; 206, 207, 210,
 category, shop, intentions and brand; 508, 509, 702, 853 combinations; 301 the scenario.
 Weights are not read. The conversion is later than the click and never a column.
 
-The data has no time. Rows of the training files are given the day 1970-01-01 and those of the
-test files the day after, a millisecond a line, which keeps impressions apart and lets `days`
-split as published; it says nothing about their order, so take no `history` from it.
+The data has no time. Rows of the training files are given the day 1970-01-01, but every tenth
+of them the day after, for validation, and those of the test files 1970-01-03, a millisecond a
+line: that keeps impressions apart and lets `days` split as published, and says nothing about
+their order, so take no `history` from it.
 """
 
 from collections.abc import Iterator
@@ -47,14 +48,20 @@ _OWN_FIELDS = ('205', '206', '207', '210', '216', '508', '509', '702', '853', '3
 _LISTS = ('109_14', '110_14', '127_14', '150_14', '210')
 _NAMES = {'101': 'user_id', '205': 'item_id'}
 _FEATURE = '^[^\x02\x03]+\x02[^\x02\x03]+\x03[^\x02\x03]+$'
-_PARTS = {'train': 0, 'test': 86400}
+_PARTS = {'train': 0, 'test': 2 * 86400}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Attributes: length: the most values that are kept of a list."""
+    """What is made of the files.
+
+    Attributes:
+        length: the most values that are kept of a list.
+        validation: one of so many training rows is for validation; 0 for none.
+    """
 
     length: int = setting(50, minimum=1)
+    validation: int = setting(10, minimum=0)
 
 
 class AliCcpReader(Reader):
@@ -66,7 +73,7 @@ class AliCcpReader(Reader):
 
     def __init__(self, inputs, options, cache, columns=None):
         super().__init__(inputs, options, cache, columns)
-        self._length = from_mapping(Options, options, 'dataset.options').length
+        self._options = from_mapping(Options, options, 'dataset.options')
         self._found = None
 
     def files(self) -> list[str]:
@@ -85,7 +92,7 @@ class AliCcpReader(Reader):
             lines = block.lines
             columns = {'click': block.columns['click'], **features,
                        **common.join(block.columns['common'], lambda name: True),
-                       'timestamp': pa.array(_PARTS[part] + lines / 1000)}
+                       'timestamp': pa.array(self._times(part, lines))}
             rejected = block.rejected
             if bad.any():
                 raw = [','.join(row.values()) for row in pa.table(block.columns).filter(
@@ -97,6 +104,12 @@ class AliCcpReader(Reader):
                 columns = {name: column.filter(keep) for name, column in columns.items()}
                 lines = lines[~bad]
             yield raw_batch(source, lines, columns, rejected)
+
+    def _times(self, part: str, lines: np.ndarray) -> np.ndarray:
+        seconds = _PARTS[part] + lines / 1000
+        if part == 'train' and self._options.validation:
+            seconds += np.where(lines % self._options.validation == 0, 86400, 0)
+        return seconds
 
     def _find(self) -> dict[str, tuple[str, str]]:
         """Skeleton and common features by part, of the parts that are there."""
@@ -147,7 +160,7 @@ class AliCcpReader(Reader):
                 continue
             mask = pc.equal(fields, field).to_numpy(zero_copy_only=False)
             found = _lists(values.filter(pa.array(mask)), parents[mask], len(texts),
-                           self._length)
+                           self._options.length)
             columns[name] = found if field in _LISTS else first_of(found)
         return bad, columns
 

@@ -124,7 +124,7 @@ def _ali_ccp(directory):
 
 def test_ali_ccp(tmp_path):
     _ali_ccp(tmp_path)
-    rows, rejected = read_all(reader_of('ali-ccp', [str(tmp_path)], {'length': 2},
+    rows, rejected = read_all(reader_of('ali-ccp', [str(tmp_path)], {'length': 2, 'validation': 4},
                                         columns=('121', '109_14', '210', '301')))
     assert rejected[['source', 'line', 'reason']].values.tolist() == [
         ['sample_skeleton_train.csv', 3, 'features malformed'],
@@ -132,12 +132,13 @@ def test_ali_ccp(tmp_path):
     test, first, second, third = rows.to_dict('records')
     assert test['source'] == 'sample_skeleton_test.csv'
     assert (test['user_id'], test['item_id'], test['301']) == ('u1', 'i2', None)
-    assert test['timestamp'] == 86400.001 and first['timestamp'] == 0.001
+    assert test['timestamp'] == 172800.001 and first['timestamp'] == 0.001
     assert (first['user_id'], first['item_id'], first['click']) == ('u2', 'i1', '0')
     assert first['121'] is None and list(first['109_14']) == []
     assert list(second['109_14']) == ['7', '8'] and second['121'] == '5'
     assert list(second['210']) == ['x', 'y'] and second['301'] == '2'
-    assert third['user_id'] is None and third['line'] == 4  # its common features are not there
+    assert third['line'] == 4 and third['timestamp'] == 86400.004
+    assert third['user_id'] is None  # its common features are not there
     assert 'conversion' not in rows.columns
     (tmp_path / 'common_features_train.csv').unlink()
     assert len(reader_of('ali-ccp', [str(tmp_path)]).files()) == 2
