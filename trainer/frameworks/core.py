@@ -27,6 +27,37 @@ class Rows(NamedTuple):
     values: tf.Tensor
 
 
+class Stamps:
+    """Which rows of some variables have been touched since the last `forget`.
+
+    A row carries the number of the loop that touched it last, so that forgetting costs
+    nothing, however many rows there are.
+
+    Args:
+        variables: read by rows.
+    """
+
+    def __init__(self, variables: Sequence[tf.Variable]):
+        self._stamps = [tf.Variable(tf.zeros(variable.shape[:1], tf.int64), trainable=False)
+                        for variable in variables]
+        self._loop = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def forget(self) -> None:
+        """No row has been touched."""
+        self._loop.assign_add(1)
+
+    def touch(self, place: int, numbers: tf.Tensor) -> None:
+        """Rows of the variable at `place` are touched."""
+        self._stamps[place].scatter_update(tf.IndexedSlices(
+            tf.broadcast_to(self._loop, tf.shape(numbers)), numbers))
+
+    def fresh(self, place: int, numbers: tf.Tensor) -> tf.Tensor:
+        """Whether each of some different rows is touched for the first time, now."""
+        fresh = tf.gather(self._stamps[place], numbers) != self._loop
+        self.touch(place, numbers)
+        return fresh
+
+
 class InnerStep(TrainStep):
     """A training step that keeps what it changes, so that a loop of it can be moved or undone.
 
@@ -58,19 +89,15 @@ class InnerStep(TrainStep):
         by_row = _touched_by_row(model, self.variables)
         self.row_places = [place for place, rows in enumerate(by_row) if rows]
         self.dense_places = [place for place, rows in enumerate(by_row) if not rows]
-        # The last loop that touched each row: a new loop forgets all rows at once.
-        self._stamps = {place: tf.Variable(
-            tf.zeros(self.variables[place].shape[:1], tf.int64), trainable=False)
-            for place in self.row_places}
-        self._loop = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.stamps = Stamps([self.variables[place] for place in self.row_places])
         self.slot_owner = optimizer.inner_optimizer if self._scaled else optimizer
         self.snapshot = Snapshot(self)
-        dense, rows = self._signature()
+        dense, rows = self.signature()
         self._moves = tf.function(self._move, autograph=False, input_signature=[
             dense, rows, tf.TensorSpec([], tf.float32)])
         self._resets = tf.function(self._reset, autograph=False, input_signature=[
             [block.numbers for block in rows]])
-        self._restores = tf.function(self._restore, autograph=False,
+        self._restores = tf.function(self.put, autograph=False,
                                      input_signature=[dense, rows])
 
     def __call__(self, batch: Batch) -> tf.Tensor:
@@ -80,7 +107,7 @@ class InnerStep(TrainStep):
 
     def take(self) -> None:
         """Starts a loop at the variables as they are now."""
-        self._loop.assign_add(1)
+        self.stamps.forget()
         self.snapshot.start(self.read())
 
     def move(self, rate: float) -> None:
@@ -110,28 +137,16 @@ class InnerStep(TrainStep):
         """The values of the variables that are saved whole."""
         return [self.variables[place].read_value() for place in self.dense_places]
 
-    def first_touch(self, place: int, numbers: tf.Tensor) -> Rows:
-        """Those of some different rows that this loop has not touched, as they are."""
-        stamp, variable = self._stamps[place], self.variables[place]
-        numbers = tf.cast(numbers, tf.int64)
-        fresh = tf.boolean_mask(numbers, tf.gather(stamp, numbers) != self._loop)
-        stamp.scatter_update(tf.IndexedSlices(
-            tf.broadcast_to(self._loop, tf.shape(fresh)), fresh))
-        return Rows(fresh, tf.gather(variable, fresh))
-
-    def touch_again(self, place: int, numbers: tf.Tensor) -> None:
-        """Counts rows as touched by this loop, for a snapshot that was read from a file."""
-        self._stamps[place].scatter_update(tf.IndexedSlices(
-            tf.broadcast_to(self._loop, tf.shape(numbers)), numbers))
-
     def _step(self, gradients_of, features, click):
         loss, gradients = gradients_of(features, click)
         if self._scaled:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         touched = []
-        for place in self.row_places:
+        for number, place in enumerate(self.row_places):
             gradients[place] = summed(gradients[place], self.variables[place])
-            touched.append(self.first_touch(place, gradients[place].indices))
+            rows = tf.cast(gradients[place].indices, tf.int64)
+            rows = tf.boolean_mask(rows, self.stamps.fresh(number, rows))
+            touched.append(Rows(rows, tf.gather(self.variables[place], rows)))
         self.optimizer.apply_gradients(
             [(gradient, variable) for gradient, variable
              in zip(gradients, self.variables, strict=True) if gradient is not None])
@@ -148,7 +163,8 @@ class InnerStep(TrainStep):
             variable.scatter_update(tf.IndexedSlices(
                 toward(old, tf.gather(variable, numbers)), numbers))
 
-    def _restore(self, dense, rows):
+    def put(self, dense: list[tf.Tensor], rows: list[Rows]) -> None:
+        """Gives the variables these values."""
         for place, old in zip(self.dense_places, dense, strict=True):
             self.variables[place].assign(old)
         for place, (numbers, old) in zip(self.row_places, rows, strict=True):
@@ -166,7 +182,8 @@ class InnerStep(TrainStep):
                     tf.concat([tf.shape(rows), slot.shape[1:]], 0),
                     tf.cast(initial, slot.dtype)), rows))
 
-    def _signature(self):
+    def signature(self) -> tuple[list[tf.TensorSpec], list[Rows]]:
+        """Of the parts of a snapshot: dense values, and rows."""
         dense = [tf.TensorSpec(self.variables[place].shape, self.variables[place].dtype)
                  for place in self.dense_places]
         rows = [Rows(tf.TensorSpec([None], tf.int64),
@@ -207,17 +224,9 @@ class Snapshot(tf.train.experimental.PythonState):
         """The dense values, and the rows, each once."""
         if self._dense is None:
             raise RuntimeError('There is no snapshot: call `take` before the loop.')
-        self._rows = [[self._joined(place, blocks)] for place, blocks
+        self._rows = [[joined(blocks, self._step.variables[place])] for place, blocks
                       in zip(self._step.row_places, self._rows, strict=True)]
         return self._dense, [blocks[0] for blocks in self._rows]
-
-    def _joined(self, place: int, blocks: list[Rows]) -> Rows:
-        if len(blocks) == 1:
-            return blocks[0]
-        variable = self._step.variables[place]
-        empty = Rows(tf.zeros([0], tf.int64),
-                     tf.zeros([0, *variable.shape[1:]], variable.dtype))
-        return Rows(*(tf.concat(parts, axis=0) for parts in zip(empty, *blocks, strict=True)))
 
     def serialize(self) -> bytes:
         if self._dense is None:
@@ -235,8 +244,8 @@ class Snapshot(tf.train.experimental.PythonState):
         self._dense = arrays[:count]
         self._rows = [[Rows(*arrays[place:place + 2])]
                       for place in range(count, len(arrays), 2)]
-        for place, (block,) in zip(self._step.row_places, self._rows, strict=True):
-            self._step.touch_again(place, block.numbers)
+        for place, (block,) in enumerate(self._rows):
+            self._step.stamps.touch(place, block.numbers)
 
 
 class OuterStep:
@@ -257,7 +266,7 @@ class OuterStep:
         if optimizer is not None:
             optimizer.build(step.variables)
             self._updates = tf.function(self._update, autograph=False,
-                                        input_signature=list(step._signature()))
+                                        input_signature=list(step.signature()))
 
     def __call__(self) -> None:
         """Ends the inner loop with the outer update."""
@@ -275,8 +284,18 @@ class OuterStep:
             variable = step.variables[place]
             pairs.append((tf.IndexedSlices(old - tf.gather(variable, numbers), numbers,
                                            tf.shape(variable)), variable))
-        step._restore(dense, rows)
+        step.put(dense, rows)
         self.optimizer.apply_gradients(pairs)
+
+
+def joined(blocks: list[Rows], variable: tf.Variable) -> Rows:
+    """Blocks of different rows of a variable as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    if not blocks:
+        return Rows(tf.zeros([0], tf.int64),
+                    tf.zeros([0, *variable.shape[1:]], variable.dtype))
+    return Rows(*(tf.concat(parts, axis=0) for parts in zip(*blocks, strict=True)))
 
 
 def summed(gradient: tf.IndexedSlices | None, variable: tf.Variable) -> tf.IndexedSlices:

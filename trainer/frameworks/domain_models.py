@@ -116,6 +116,8 @@ class DomainModels:
             values = np.concatenate([block.values for block in blocks])
             if specific.follow:
                 values = tf.gather(variable, np.concatenate(numbers)).numpy() + values
+            order = np.argsort(keys)
+            keys, values = keys[order], np.asarray(values)[order]
             if len(keys):
                 self._rows[id(variable)] = (
                     tf.Variable(keys.astype(np.int64), trainable=False),

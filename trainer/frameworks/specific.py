@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from trainer.frameworks.core import InnerStep, Rows, pack, unpack
+from trainer.frameworks.core import InnerStep, Rows, Stamps, joined, pack, unpack
 from trainer.frameworks.moments import domain_led
 from trainer.keras import tf
 from trainer.models.base import CTRModel
 
 
 class Block(NamedTuple):
-    """Some rows of a variable: their numbers, int64 [n], ascending, and values [n, ...]."""
+    """Some rows of a variable: their numbers, int64 [n], in any order, and values [n, ...]."""
 
     numbers: np.ndarray
     values: np.ndarray
@@ -101,7 +101,15 @@ class SpecificParameters:
         self._with_slots = slots
         led = domain_led(model)
         self._own_row = [id(step.variables[place]) in led for place in step.row_places]
+        self._stamps = Stamps([step.variables[place] for place in step.row_places])
         self._domain = 0
+        dense, rows = step.signature()
+        others = [tf.TensorSpec(variable.shape, variable.dtype) for variable in self.extra]
+        self._puts = tf.function(self._put, autograph=False,
+                                 input_signature=[dense, rows, others])
+        self._firsts = tf.function(self._first, autograph=False, input_signature=[rows])
+        self._takes = tf.function(self._take_back, autograph=False,
+                                  input_signature=[dense, rows, others])
 
     def trackable(self) -> tf.train.Checkpoint:
         """All theta_i, for checkpoints."""
@@ -112,72 +120,98 @@ class SpecificParameters:
         """Theta <- theta_S + theta_i."""
         step, own = self.step, self.differences[domain]
         self._domain = domain
-        self._dense = step.read()
-        self._extra = [variable.read_value() for variable in self.extra]
+        self._stamps.forget()
+        self._shared = step.read(), [variable.read_value() for variable in self.extra]
         self._blocks: list[list[Rows]] = [[] for _ in step.row_places]
-        if not own.there:
-            return
-        for place, value in zip(step.dense_places, own.dense, strict=True):
-            variable = step.variables[place]
-            (variable.assign_add if self.follow else variable.assign)(value)
-        for place, block, blocks in zip(step.row_places, own.rows, self._blocks, strict=True):
-            if len(block.numbers):
-                variable, numbers = step.variables[place], tf.constant(block.numbers)
-                shared = tf.gather(variable, numbers)
-                blocks.append(Rows(numbers, shared))
-                variable.scatter_update(tf.IndexedSlices(
-                    shared + block.values if self.follow else block.values, numbers))
-        for variable, value in zip(self.extra, own.extra, strict=True):
-            variable.assign(value)
-        if self._with_slots:
-            self._write_slots(own)
+        if own.there:
+            shared = self._puts(
+                [tf.constant(each) for each in own.dense],
+                [Rows(*map(tf.constant, block)) for block in own.rows],
+                [tf.constant(each) for each in own.extra])
+            self._blocks = [[Rows(tf.constant(block.numbers), values)]
+                            for block, values in zip(own.rows, shared, strict=True)]
+            if self._with_slots:
+                self._write_slots(own)
 
     def touched(self) -> None:
         """Remembers which rows the step's loop has changed; before they are moved."""
-        _, rows = self.step.snapshot.parts()
-        for blocks, block in zip(self._blocks, rows, strict=True):
-            if len(block.numbers):
-                blocks.append(block)
+        for blocks, block in zip(self._blocks, self._firsts(self.step.snapshot.parts()[1]),
+                                 strict=True):
+            blocks.append(block)
 
     def leave(self, keep: bool) -> None:
         """theta_i <- Theta - theta_S, if it is to be kept; the variables are theta_S again."""
         step = self.step
-        # The first block that has a row has its shared value.
-        blocks = [_first(blocks, step.variables[place])
-                  for place, blocks in zip(step.row_places, self._blocks, strict=True)]
+        blocks = [joined(blocks, step.variables[place]) for place, blocks
+                  in zip(step.row_places, self._blocks, strict=True)]
+        if keep and self._with_slots:
+            slots = self._read_slots(blocks)
+        dense, values, extra = self._takes(self._shared[0], blocks, self._shared[1])
         if keep:
-            self._keep(blocks)
+            own = self.differences[self._domain]
+            own.dense, own.extra = _arrays(dense), _arrays(extra)
+            own.rows = [self._own(*block) for block in zip(
+                _arrays([block.numbers for block in blocks]), _arrays(values),
+                self._own_row, strict=True)]
+            own.slots = slots if self._with_slots else []
+            own.there = True
         if self._with_slots:
-            self._reset_slots(blocks)
-        for place, value in zip(step.dense_places, self._dense, strict=True):
-            step.variables[place].assign(value)
-        for place, block in zip(step.row_places, blocks, strict=True):
-            if len(block.numbers):
-                step.variables[place].scatter_update(
-                    tf.IndexedSlices(block.values, block.numbers))
-        for variable, value in zip(self.extra, self._extra, strict=True):
-            variable.assign(value)
+            step.reset_slots([block.numbers for block in blocks])
 
-    def _keep(self, blocks: list[Block]) -> None:
-        step, own = self.step, self.differences[self._domain]
-        own.clear()
-        for place, shared in zip(step.dense_places, self._dense, strict=True):
+    def _put(self, dense, rows, extra):
+        """Puts theta_i on theta_S; the shared values of its rows."""
+        step, shared = self.step, []
+        for place, value in zip(step.dense_places, dense, strict=True):
+            variable = step.variables[place]
+            (variable.assign_add if self.follow else variable.assign)(value)
+        for number, (place, block) in enumerate(zip(step.row_places, rows, strict=True)):
+            variable = step.variables[place]
+            shared.append(tf.gather(variable, block.numbers))
+            variable.scatter_update(tf.IndexedSlices(
+                shared[-1] + block.values if self.follow else block.values, block.numbers))
+            self._stamps.touch(number, block.numbers)
+        for variable, value in zip(self.extra, extra, strict=True):
+            variable.assign(value)
+        return shared
+
+    def _first(self, rows):
+        """Those rows that are touched for the first time since `enter`: their old values are
+        the shared ones."""
+        made = []
+        for number, block in enumerate(rows):
+            fresh = self._stamps.fresh(number, block.numbers)
+            made.append(Rows(*(tf.boolean_mask(part, fresh) for part in block)))
+        return made
+
+    def _take_back(self, dense, rows, extra):
+        """Puts the shared values back; what was there, as theta_i keeps it."""
+        step, own_dense, own_rows = self.step, [], []
+        for place, old in zip(step.dense_places, dense, strict=True):
             value = step.variables[place].read_value()
-            own.dense.append((value - shared if self.follow else value).numpy())
+            own_dense.append(value - old if self.follow else value)
+        for place, block in zip(step.row_places, rows, strict=True):
+            value = tf.gather(step.variables[place], block.numbers)
+            own_rows.append(value - block.values if self.follow else value)
+        own_extra = [variable.read_value() for variable in self.extra]
+        step.put(dense, rows)
+        for variable, old in zip(self.extra, extra, strict=True):
+            variable.assign(old)
+        return own_dense, own_rows, own_extra
+
+    def _own(self, numbers: np.ndarray, values: np.ndarray, own_row: bool) -> Block:
+        mine = numbers == self._domain if own_row else slice(None)
+        return Block(numbers[mine], values[mine])
+
+    def _read_slots(self, blocks: list[Rows]) -> list[np.ndarray]:
+        step = self.step
+        values = [step.slot_owner.iterations.numpy()]
+        for place in step.dense_places:
+            values += [slot.numpy() for slot, _ in self._slots_of(place)]
         for place, block, own_row in zip(step.row_places, blocks, self._own_row, strict=True):
-            value = tf.gather(step.variables[place], block.numbers).numpy()
-            value = value - block.values if self.follow else value
-            mine = (block.numbers == self._domain) if own_row else slice(None)
-            own.rows.append(Block(block.numbers[mine], value[mine]))
-        own.extra = [variable.numpy() for variable in self.extra]
-        if self._with_slots:
-            own.slots = [step.slot_owner.iterations.numpy()]
-            for place in step.dense_places:
-                own.slots += [slot.numpy() for slot, _ in self._slots_of(place)]
-            for place, block in zip(step.row_places, own.rows, strict=True):
-                own.slots += [tf.gather(slot, block.numbers).numpy()
-                              for slot, _ in self._slots_of(place)]
-        own.there = True
+            numbers = block.numbers.numpy()
+            values += [self._own(numbers, tf.gather(slot, numbers).numpy(), own_row).values
+                       for slot, _ in self._slots_of(place)]
+        return values
 
     def _write_slots(self, own: Difference) -> None:
         step, values = self.step, iter(own.slots)
@@ -189,19 +223,9 @@ class SpecificParameters:
             for slot, _ in self._slots_of(place):
                 slot.scatter_update(tf.IndexedSlices(next(values), block.numbers))
 
-    def _reset_slots(self, blocks: list[Block]) -> None:
-        self.step.reset_slots([tf.constant(block.numbers) for block in blocks])
-
     def _slots_of(self, place: int) -> list[tuple[tf.Variable, float]]:
         return self.step.slot_owner.slots_of(self.step.variables[place])
 
 
-def _first(blocks: list[Rows], variable: tf.Variable) -> Block:
-    """The first value of every row, the rows ascending."""
-    if not blocks:
-        return Block(np.zeros(0, np.int64),
-                     np.zeros((0, *variable.shape[1:]), variable.dtype.as_numpy_dtype))
-    numbers = np.concatenate([block.numbers.numpy() for block in blocks])
-    values: Any = tf.concat([block.values for block in blocks], axis=0)
-    numbers, first = np.unique(numbers, return_index=True)
-    return Block(numbers, tf.gather(values, first).numpy())
+def _arrays(tensors: list[tf.Tensor]) -> list[np.ndarray]:
+    return [tensor.numpy() for tensor in tensors]
