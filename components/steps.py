@@ -22,9 +22,24 @@ if TYPE_CHECKING:
 ERROR_FILE = 'MDCTR_ERROR_FILE'
 
 
+def quiet_libraries() -> None:
+    """Shows this project's progress and warnings, and not the libraries' notes to themselves."""
+    import logging
+    import warnings
+
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    warnings.simplefilter('ignore')
+    logging.basicConfig(format='%(asctime)s  %(message)s', datefmt='%H:%M:%S',
+                        stream=sys.stdout)
+    logging.getLogger().setLevel(logging.ERROR)
+    for ours in ('beam_jobs', 'trainer', 'components', 'pipeline'):
+        logging.getLogger(ours).setLevel(logging.INFO)
+
+
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
     """Ends the step with one sentence where a user's input is at fault, not a traceback."""
+    quiet_libraries()
     try:
         yield
     except UserError as error:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.errors import UserError
+from components.steps import quiet_libraries
 
 WORKSPACE = 'runs'
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if beam_args and not getattr(arguments, 'takes_beam_args', False):
         _parser().error(f'unrecognized arguments: {" ".join(beam_args)}')
     arguments.beam_args = beam_args
+    quiet_libraries()
     try:
         return arguments.command(arguments) or 0
     except UserError as error:

@@ -33,7 +33,6 @@ def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict:
     if os.path.exists(error_file):
         os.remove(error_file)
     os.environ[ERROR_FILE] = error_file
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     # What a step prints is shown as it comes, not when its buffer is full.
     os.environ.setdefault('PYTHONUNBUFFERED', '1')
     os.environ.setdefault('PYTHONWARNINGS', 'ignore')
