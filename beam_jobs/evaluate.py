@@ -12,10 +12,10 @@ import numpy as np
 from beam_jobs.dataset import Manifest, read_manifest
 from beam_jobs.errors import UserError
 from beam_jobs.evaluate_report import write_report
+from beam_jobs.exported import model_digest, read_model_json
 from beam_jobs.intervals import RESAMPLED, Columns, Replicates, interval, replicate
 from beam_jobs.judge_config import EvaluateConfig
 from beam_jobs.metrics import domain_metrics, rows_by_domain
-from beam_jobs.model_inputs import read_model_json
 from beam_jobs.score import read_scores, score_split
 from beam_jobs.verdict import NO_THRESHOLDS, judge
 
@@ -71,7 +71,9 @@ def evaluate(dataset: str, model: str, output: str, config: EvaluateConfig,
     metrics, samples = _measure(columns, domains, names, config)
     values = {**metrics, 'intervals': _intervals(samples, config),
               'confidence': config.confidence, 'replicates': config.replicates,
-              'split': config.split, 'model': {**_name(described), 'directory': model},
+              'split': config.split,
+              'model': {**_name(described), 'directory': model,
+                        'digest': model_digest(model)},
               'dataset': {'name': manifest.name, 'fingerprint': manifest.fingerprint}}
     before = None
     if baseline is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +9,8 @@ import pyarrow as pa
 
 from beam_jobs.dataset import Feature, Manifest, read_vocabulary
 from beam_jobs.errors import UserError
+from beam_jobs.exported import read_model_json
 
-MODEL_JSON = 'model.json'
 ENCODED, RAW = 'encoded', 'serving_default'
 
 
@@ -62,26 +60,6 @@ class ModelInputs:
         raw = {feature.name: raw_values(self.dataset, feature, ids[feature.name])
                for feature in self.features}
         return {**raw, 'domain': np.array(self.domains, object)[domain]}
-
-
-def read_model_json(model: str) -> dict:
-    """What the exported model in the directory `model` says of itself.
-
-    Raises:
-        UserError: there is no exported model.
-    """
-    path = os.path.join(model, MODEL_JSON)
-    try:
-        with open(path, encoding='utf-8') as file:
-            described = json.load(file)
-        described['features'], described['dataset']['fingerprint']
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{model} holds no exported model ({path}: {error!r}): name the '
-                        'directory that training exported.') from None
-    if not os.path.exists(os.path.join(model, 'saved_model.pb')):
-        raise UserError(f'{model} holds no exported model (saved_model.pb is missing): name '
-                        'the directory that training exported.')
-    return described
 
 
 def single(examples: pa.RecordBatch, name: str) -> np.ndarray:

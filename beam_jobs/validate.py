@@ -253,9 +253,9 @@ def _named(dataset: str, manifest: Manifest, names: dict[int, str], drift: Drift
 
 
 def _bucket(boundaries: list[float], number: int) -> str:
-    low = f'from {boundaries[number - 2]:g} ' if number >= 2 else ''
-    high = f'below {boundaries[number - 1]:g}' if number <= len(boundaries) else ''
-    return (low + high).strip() or 'any number'
+    low = f' from {boundaries[number - 2]:g}' if number >= 2 else ''
+    high = f' below {boundaries[number - 1]:g}' if number <= len(boundaries) else ''
+    return f'numbers{low}{high}'
 
 
 def _drift_sentence(drift: Drift, train: str, test: str) -> str:

@@ -1,36 +1,36 @@
-"""Pushing a blessed model to the directory that TensorFlow Serving or KServe reads.
+"""From a blessed model to the next version in the directory that is served.
 
-    <destination>/<name>/<version>/     the SavedModel; versions count up from 1
-
-A version appears in one step: the model is copied to a sibling that servers do not read (its
-name is no number) and renamed. `saved_model.pb` is copied last, since a server takes its
-presence as the model's being whole; that matters where the rename is not one step, on object
-stores mounted as directories.
+    <destination>/<name>/<version>/     what TensorFlow Serving and KServe read; a version is
+                                        a number, and is there when its saved_model.pb is
+    <destination>/<name>/.tmp-...       a push that is under way, or was killed
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from beam_jobs.errors import UserError
+from beam_jobs.exported import SAVED_MODEL, model_digest, read_model_json
 
-SAVED_MODEL = 'saved_model.pb'
-_PARTIAL = '.pushing-'
+_TEMPORARY = '.tmp-'
 
 
 @dataclass(frozen=True)
 class PushResult:
-    """What was decided.
+    """What a push did.
 
     Attributes:
         pushed: whether there is a new version.
         version: its number.
         path: its directory.
-        reason: one sentence.
+        reason: the outcome in one sentence.
     """
 
     pushed: bool
@@ -40,120 +40,128 @@ class PushResult:
 
 
 def push(model: str, evaluation: str, destination: str, name: str) -> PushResult:
-    """Pushes an exported model as the next version, if its evaluation blessed it.
+    """Pushes the model as the next version, if its evaluation blessed it.
 
-    The model is first loaded in a fresh process, where it must score its golden batch as
-    training did. Two pushes at once get different versions, and one that is killed leaves no
-    version, only a partial copy that the next push clears away.
+    First a fresh process loads the SavedModel and must score its golden batch as training
+    did. The version appears in one rename: whoever lists the directory sees all of it or
+    nothing. What killed pushes left behind is removed.
 
     Args:
-        model: the export's directory.
-        evaluation: the directory with its `metrics.json`.
-        destination: the directory above all models' names.
-        name: the model's.
+        model: the directory of the exported model.
+        evaluation: the directory of its evaluation.
+        destination: the directory above the models' names.
+        name: of the pushed model.
 
     Raises:
-        UserError: there is no evaluation, it is another model's, the golden batch is not
-            scored as it was, or the destination cannot be written.
+        UserError: no model or evaluation, an evaluation of another model, a model that does
+            not score its golden batch, or a destination that cannot be written.
     """
-    verdict = _verdict(evaluation)
+    verdict = _read_verdict(evaluation)
+    read_model_json(model)
+    _check_same_model(model, evaluation, verdict)
     if not verdict['blessed']:
-        return PushResult(False, None, None,
-                          f'Not blessed: {"; ".join(verdict["reasons"])}.')
+        reasons = verdict.get('failed') or verdict['reasons']
+        return PushResult(False, None, None, 'Not pushed, the model is not blessed: '
+                          + '; '.join(reasons) + '.')
     _check_golden(model)
-    versions = os.path.join(destination, name)
+    directory = os.path.join(destination, name)
     try:
-        os.makedirs(versions, exist_ok=True)
-        _clear_partial_copies(versions)
-        partial = _copy(model, versions)
-        version = _rename_to_next_version(partial, versions)
+        os.makedirs(directory, exist_ok=True)
+        with _alone(directory):
+            _remove_leftovers(directory)
+            version = _publish(_copy(model, directory), directory)
     except OSError as error:
-        raise UserError(f'The model cannot be pushed to {versions}: '
-                        f'{error.strerror or error}.') from error
-    path = os.path.join(versions, str(version))
-    return PushResult(True, version, path, f'Pushed version {version} of {name}.')
+        raise UserError(f'The model cannot be pushed to {directory} '
+                        f'({error.strerror or error}): make it a directory that can be '
+                        'written.') from error
+    path = os.path.join(directory, str(version))
+    return PushResult(True, version, path, f'Pushed {name} version {version} to {path}.')
 
 
 def latest_version(destination: str, name: str) -> str | None:
-    """The directory of the newest whole version of a pushed model, None before the first."""
-    versions = [version for version in _versions(os.path.join(destination, name))
-                if os.path.exists(os.path.join(destination, name, str(version), SAVED_MODEL))]
-    return os.path.join(destination, name, str(max(versions))) if versions else None
+    """The directory of the greatest complete version; None where there is none."""
+    complete = [version for version in _versions(os.path.join(destination, name))
+                if os.path.isfile(os.path.join(destination, name, str(version), SAVED_MODEL))]
+    return os.path.join(destination, name, str(max(complete))) if complete else None
 
 
-def _verdict(evaluation: str) -> dict:
+def _read_verdict(evaluation: str) -> dict:
     path = os.path.join(evaluation, 'metrics.json')
     try:
         with open(path, encoding='utf-8') as file:
             values = json.load(file)
-        return {'blessed': values['blessed'] is True, 'reasons': list(values['reasons'])}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f'{path} holds no verdict: evaluate the model first, with '
-                        '`mdctr evaluate`.') from None
+        blessed = values['blessed']
+        if blessed not in (True, False) or not isinstance(values['reasons'], list):
+            raise ValueError('it has no verdict')
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{evaluation} holds no evaluation ({path}: {error!r}): run `mdctr '
+                        'evaluate` first.') from None
+    failed = [check['reason'] for check in values.get('checks', []) if not check['passed']]
+    return {**values, 'failed': failed}
+
+
+def _check_same_model(model: str, evaluation: str, verdict: dict) -> None:
+    """A verdict on another model blesses nothing."""
+    evaluated = verdict.get('model', {}).get('digest')
+    if evaluated is not None and evaluated != model_digest(model):
+        raise UserError(f'The evaluation {evaluation} is of another model than {model}: '
+                        'evaluate this one first.')
 
 
 def _check_golden(model: str) -> None:
-    if not os.path.exists(os.path.join(model, SAVED_MODEL)):
-        raise UserError(f'{model} holds no exported model ({SAVED_MODEL} is missing).')
-    # A fresh process, as a server is one: nothing that training left in memory helps.
-    done = subprocess.run([sys.executable, '-m', 'trainer.golden', model],
+    done = subprocess.run([sys.executable, '-m', 'trainer.golden', os.path.abspath(model)],
                           capture_output=True, text=True, check=False)
     if done.returncode:
-        output = (done.stdout.strip() or done.stderr.strip()).splitlines()
-        reason = output[-1] if output else f'the process ended with {done.returncode}'
-        raise UserError(f'The model was not pushed: {reason}.')
+        said = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
+        why = said[-1] if said else f'the check ended with {done.returncode}'
+        raise UserError(f'Not pushed: {why.rstrip(".")}; train and export the model again.')
 
 
-def _clear_partial_copies(versions: str) -> None:
-    """Removes what a push that was killed left; a running push holds its copy's lock."""
-    for entry in os.listdir(versions):
-        if entry.startswith(_PARTIAL) and not _is_running(entry):
-            shutil.rmtree(os.path.join(versions, entry), ignore_errors=True)
+@contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    """Waits until no other push to this directory is under way; ends with the process."""
+    with open(os.path.join(directory, '.push.lock'), 'w', encoding='utf-8') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _is_running(partial: str) -> bool:
-    """Whether the process that writes this copy lives; of another host, that is unknown and
-    it is left alone."""
-    host, _, rest = partial.removeprefix(_PARTIAL).rpartition('.')[0].rpartition('.')
-    if host != _host():
-        return True
-    try:
-        os.kill(int(rest), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
+def _remove_leftovers(directory: str) -> None:
+    for name in os.listdir(directory):
+        if name.startswith(_TEMPORARY):
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
 
 
-def _host() -> str:
-    return ''.join(c for c in os.uname().nodename if c.isalnum() or c == '-')
+def _copy(model: str, directory: str) -> str:
+    """A whole copy beside the versions."""
+    copy = tempfile.mkdtemp(prefix=_TEMPORARY, dir=directory)
+    os.chmod(copy, 0o755)  # the server may be another user
+    # On a store where a rename copies file by file, a server takes the version for ready as
+    # soon as this file is there: it is the last to come.
+    shutil.copytree(model, copy, dirs_exist_ok=True, ignore=lambda folder, _: (
+        [SAVED_MODEL] if os.path.samefile(folder, model) else []))
+    shutil.copy2(os.path.join(model, SAVED_MODEL), os.path.join(copy, SAVED_MODEL))
+    return copy
 
 
-def _copy(model: str, versions: str) -> str:
-    partial = tempfile.mkdtemp(prefix=f'{_PARTIAL}{_host()}.{os.getpid()}.', dir=versions)
-    os.chmod(partial, 0o755)  # servers run as another user
-    shutil.copytree(model, partial, dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns(SAVED_MODEL))
-    shutil.copy2(os.path.join(model, SAVED_MODEL), partial)
-    return partial
-
-
-def _rename_to_next_version(partial: str, versions: str) -> int:
-    version = max(_versions(versions), default=0) + 1
+def _publish(copy: str, directory: str) -> int:
+    """Renames the copy to the next free version."""
+    version = 1 + max(_versions(directory), default=0)
     while True:
         try:
-            os.rename(partial, os.path.join(versions, str(version)))
+            # A rename replaces an empty directory and no other: a version that a push from a
+            # machine where the lock does not reach took in the meantime makes this fail.
+            os.rename(copy, os.path.join(directory, str(version)))
             return version
         except OSError:
-            # Another push took the number: a directory cannot be renamed over a full one.
-            if not os.path.exists(os.path.join(versions, str(version))):
+            if not os.path.exists(os.path.join(directory, str(version))):
                 raise
             version += 1
 
 
 def _versions(directory: str) -> list[int]:
     try:
-        return [int(entry) for entry in os.listdir(directory) if entry.isdecimal()]
-    except FileNotFoundError:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    return [int(name) for name in names if name.isascii() and name.isdigit()
+            and str(int(name)) == name]
