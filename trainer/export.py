@@ -96,6 +96,6 @@ def _save(model: CTRModel, raw_values: RawValues, keep_negatives: float,
         module.weights = [*encoded.variables]
         tf.saved_model.save(
             module, directory, signatures={'serving_default': raw, 'encoded': encoded},
-            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False))
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=True))
     finally:
         model.unfold()

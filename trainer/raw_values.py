@@ -74,7 +74,7 @@ def _line_numbers(path: str) -> tf.lookup.StaticHashTable:
     """Line numbers from 0; -1 for no line."""
     if not os.path.getsize(path):  # TensorFlow refuses to make a table of no lines
         return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(
-            tf.constant([], tf.string), tf.constant([], tf.int64)), default_value=-1)
+            tf.constant(['']), tf.constant([-1], tf.int64)), default_value=-1)
     return tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
         path, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
         tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER), default_value=-1)

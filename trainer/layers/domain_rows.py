@@ -40,7 +40,10 @@ class DomainRows:
             raise ValueError(f'domain must be a scalar or [batch], not {domain.shape}')
         self._order = tf.argsort(domain, stable=True)
         self.domain = tf.gather(domain, self._order)
-        self.present, self.segments, self._counts = tf.unique_with_counts(self.domain)
+        present, self.segments, counts = tf.unique_with_counts(self.domain)
+        # A batch of no rows has a present domain all the same, so that weights can be taken.
+        empty = [[0, tf.cast(tf.size(present) == 0, tf.int32)]]
+        self.present, self._counts = tf.pad(present, empty), tf.pad(counts, empty)
         self._ends = tf.cumsum(self._counts)
         self._starts = self._ends - self._counts
 
