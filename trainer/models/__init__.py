@@ -26,6 +26,13 @@ MODELS = {
     'neurfm': 'trainer.models.neurfm:NeurFM',
     'autoint': 'trainer.models.autoint:AutoInt',
     'deepfm': 'trainer.models.deepfm:DeepFM',
+    'apg': 'trainer.models.apg:APG',
+    'adasparse': 'trainer.models.adasparse:AdaSparse',
+    'star_adasparse': 'trainer.models.star_adasparse:StarAdaSparse',
+    'dcnv2': 'trainer.models.dcnv2:DCNv2',
+    'dcnv2_star': 'trainer.models.dcnv2:DCNv2Star',
+    'dcnv2_apg': 'trainer.models.apg:DCNv2APG',
+    'dcnv2_adasparse': 'trainer.models.adasparse:DCNv2AdaSparse',
 }
 
 

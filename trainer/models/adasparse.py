@@ -1,0 +1,114 @@
+"""AdaSparse: a domain-aware pruner before every layer of a backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from beam_jobs.options import setting
+from trainer.keras import keras, tf
+from trainer.layers.domain_aware_pruner import DomainAwarePruner
+from trainer.layers.domain_rows import DomainRows
+from trainer.layers.pruning_schedule import PruningSchedule, Schedule
+from trainer.layers.sparsity import sparsity_loss
+from trainer.models.base import Inputs
+from trainer.models.domain_aware import DomainAware, DomainAwareBackbone
+
+
+@dataclass
+class Pass:
+    """What the layers of one pass share, and the factors and ratios that they leave."""
+
+    aware: DomainAware
+    schedule: Schedule
+    rows: DomainRows
+    training: bool
+    factors: dict[str, tf.Tensor] = field(default_factory=dict)
+    ratios: list[tf.Tensor] = field(default_factory=list)
+
+
+class AdaSparse(DomainAwareBackbone):
+    """The input h^l of every weight matrix W^l is pruned: h^l <- h^l (x) pi^l(d) (AdaSparse,
+    equations 2 to 8), and R_s of equations 9 and 10 controls how much.
+
+    W^1's input is the embeddings, and the last W^L is the output's, so that every hidden layer
+    is pruned. On DCN-V2 the input x_i of a cross layer is pruned (its residual is what is
+    left), and x_0 is not. R_s is for binarization and fusion: scaling prunes nothing.
+    """
+
+    @dataclass(frozen=True)
+    class Options(DomainAwareBackbone.Options):
+        """
+        Attributes:
+            formulation: of the factors: `binarization`, `scaling` or `fusion`, the paper's
+                best (Table 2).
+            pruner_inputs: what a pruner reads: `both`, e_d and h^l as in the paper, which
+                makes a factor of every row's own; or `domain`, e_d alone, which makes them a
+                domain's own, known when the model is exported.
+            epsilon: the threshold below which a factor is zero.
+            beta: the greatest factor of `scaling` and `fusion`.
+            alpha_steps: the training steps in which alpha grows from 0.1 to 5.
+            lambda_growth: what a step adds to lambda-hat of the sparsity loss, at first 0.01.
+            r_min: the least share of pruned neurons that the sparsity loss lets be.
+            r_max: the greatest.
+        """
+
+        formulation: Literal['binarization', 'scaling', 'fusion'] = 'fusion'
+        pruner_inputs: Literal['both', 'domain'] = 'both'
+        epsilon: float = setting(0.25, above=0)
+        beta: float = setting(2.0, minimum=1)
+        alpha_steps: int = setting(2000, minimum=1)
+        lambda_growth: float = setting(0.01, minimum=0)
+        r_min: float = setting(0.15, minimum=0, maximum=1)
+        r_max: float = setting(0.25, minimum=0, maximum=1)
+
+        def __post_init__(self):
+            if self.r_min > self.r_max:
+                raise ValueError('r_min must not be more than r_max.')
+
+    def build_network(self) -> None:
+        options = self.options
+        self.schedule = PruningSchedule(options.alpha_steps, options.lambda_growth,
+                                        name='schedule')
+        super().build_network()
+        self.pruners = {layer.name: DomainAwarePruner(
+            options.formulation, options.epsilon, options.beta,
+            reads_hidden=options.pruner_inputs == 'both', name=f'{layer.name}_pruner')
+            for layer in (*self.crosses, *self.hidden, self.head)}
+
+    def start(self, inputs: Inputs, training: bool) -> Pass:
+        return Pass(self.domain_aware(inputs), self.schedule(None, training=training),
+                    inputs.rows, training)
+
+    def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        now = self.start(inputs, training)
+        logit = self.run(inputs.flat, now, training)
+        if training and self.options.formulation != 'scaling':
+            self.add_loss(sparsity_loss(now.ratios, now.schedule.lambda_hat,
+                                        self.options.r_min, self.options.r_max))
+        return logit
+
+    def prune(self, layer: keras.layers.Layer, values: tf.Tensor, now: Pass) -> tf.Tensor:
+        """Equation 2 for the input of `layer`."""
+        values, factors = self.pruners[layer.name](
+            (values, now.aware.vectors), now.aware.rows, now.schedule.alpha)
+        now.factors[layer.name] = factors.factors
+        now.ratios.append(factors.ratio)
+        return values
+
+    def dense(self, layer: keras.layers.Layer, values: tf.Tensor, now: Pass) -> tf.Tensor:
+        return layer(self.prune(layer, values, now))
+
+    def cross(self, layer: keras.layers.Layer, first: tf.Tensor, values: tf.Tensor,
+              now: Pass) -> tf.Tensor:
+        return layer(first, self.prune(layer, values, now))
+
+
+class DCNv2AdaSparse(AdaSparse):
+    """`AdaSparse` on DCN-V2."""
+
+    @dataclass(frozen=True)
+    class Options(AdaSparse.Options):
+        """`AdaSparse`'s, with another default."""
+
+        backbone: Literal['dcnv2'] = 'dcnv2'
