@@ -29,6 +29,8 @@ MODELS = {
     'apg': 'trainer.models.apg:APG',
     'adasparse': 'trainer.models.adasparse:AdaSparse',
     'star_adasparse': 'trainer.models.star_adasparse:StarAdaSparse',
+    'din': 'trainer.models.din:DIN',
+    'taobao_base': 'trainer.models.taobao_base:TaobaoBase',
     'dcnv2': 'trainer.models.dcnv2:DCNv2',
     'dcnv2_star': 'trainer.models.dcnv2:DCNv2Star',
     'dcnv2_apg': 'trainer.models.apg:DCNv2APG',

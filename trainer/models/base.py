@@ -106,9 +106,10 @@ class CTRModel(keras.Model):
         """Makes the layers that `network` uses."""
         raise NotImplementedError
 
-    def tower_input(self, flat: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
-        """What is normalized and is `Inputs.flat` then, [batch, units]."""
-        return flat
+    def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        """What is normalized and is `Inputs.flat` then, [batch, units]; `inputs.flat` is the
+        fields side by side here."""
+        return inputs.flat
 
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
         """The main network's logit, [batch]."""
@@ -122,11 +123,11 @@ class CTRModel(keras.Model):
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
         flat = tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
-        normalized = self.tower_input(flat, fields)
+        inputs = Inputs(flat, fields, embedded.sequences, ids, rows)
+        normalized = self.tower_input(inputs, training)
         if self.normalization is not None:
             normalized = self.normalization(normalized, rows, training=training)
-        logit = self.network(
-            Inputs(normalized, fields, embedded.sequences, ids, rows), training)
+        logit = self.network(inputs._replace(flat=normalized), training)
         if self.auxiliary is not None:
             logit += tf.squeeze(self.auxiliary(flat, rows), axis=1)  # STAR, equation 7
         return rows.unsort(tf.cast(logit, tf.float32))

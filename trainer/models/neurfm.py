@@ -22,8 +22,8 @@ class NeurFM(CTRModel):
         self.tower = Tower(self.config.hidden_units, self.config.dropout, name='tower')
         self.head = keras.layers.Dense(1, name='head')
 
-    def tower_input(self, flat: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
-        return bi_interaction(fields)
+    def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        return bi_interaction(inputs.fields)
 
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
         first = self.linear(inputs.ids, inputs.rows, training=training)
