@@ -76,16 +76,42 @@ class RowOptimizer(keras.optimizers.Optimizer):
         if not isinstance(gradient, tf.IndexedSlices):
             self.apply(gradient, *(each.handle for each in variables))
             return
-        rows = gradient.indices  # each of them once: Keras has called the method below
+        # Each row is there once by now: Keras has called `_deduplicate_sparse_grad`.
+        rows, values = gradient.indices, gradient.values
+        count = variable.shape[0]
+        if values.shape[1:].num_elements() < _WIDE_ROW or rows.shape[0] == 1:
+            self._move_rows(rows, values, variables)
+        else:
+            tf.cond(2 * tf.size(rows) > count,
+                    lambda: self._move_all_but(rows, values, variables),
+                    lambda: self._move_rows(rows, values, variables))
+
+    def _move_rows(self, rows: tf.Tensor, values: tf.Tensor,
+                   variables: list[tf.Variable]) -> None:
+        """Applies the rule to copies of the rows, and puts them back."""
         copies = [_temporary(tf.gather(each, rows)) for each in variables]
         with tf.control_dependencies([made for _, made in copies]):
-            self.apply(gradient.values, *(handle for handle, _ in copies))
+            self.apply(values, *(handle for handle, _ in copies))
         for each, (handle, _) in zip(variables, copies, strict=True):
             new = tf.raw_ops.ReadVariableOp(resource=handle, dtype=each.dtype)
             each.scatter_update(tf.IndexedSlices(new, rows))
 
+    def _move_all_but(self, rows: tf.Tensor, values: tf.Tensor,
+                      variables: list[tf.Variable]) -> None:
+        """The same where most rows are there, as domains are in a mixed batch: applies the
+        rule to whole variables and puts the other rows back, which copies less."""
+        shape = variables[0].shape
+        present = tf.scatter_nd(rows[:, None], tf.ones_like(rows), shape[:1])
+        others = tf.where(present == 0)[:, 0]
+        kept = [tf.gather(each, others) for each in variables]
+        everywhere = tf.scatter_nd(rows[:, None], values, shape)
+        with tf.control_dependencies(kept):
+            self.apply(everywhere, *(each.handle for each in variables))
+        for each, old in zip(variables, kept, strict=True):
+            each.scatter_update(tf.IndexedSlices(old, others))
+
     def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
-        return [_summed(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+        return [sum_rows(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
                 for gradient in grads]
 
     def constants(self) -> dict[str, tf.Tensor]:
@@ -196,10 +222,16 @@ def _temporary(values: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
     return handle, tf.raw_ops.AssignVariableOp(resource=handle, value=values)
 
 
-def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+class RowsOnce(tf.IndexedSlices):
+    """A gradient of rows of which each is there once, so that nobody needs to look again."""
+
+
+def sum_rows(gradient: tf.IndexedSlices) -> RowsOnce:
     """The same gradient with every row once."""
-    if gradient.indices.shape[0] == 1:
+    if isinstance(gradient, RowsOnce):
         return gradient
+    if gradient.indices.shape[0] == 1:
+        return RowsOnce(gradient.values, gradient.indices, gradient.dense_shape)
     rows, places = tf.unique(gradient.indices)
 
     each = tf.convert_to_tensor(gradient.values)
@@ -211,4 +243,4 @@ def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     else:  # a domain's weights: one row a domain already, and costly to go over again
         values = tf.cond(tf.size(rows) < tf.size(gradient.indices), summed,
                          lambda: each)
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+    return RowsOnce(values, rows, gradient.dense_shape)

@@ -17,6 +17,7 @@ import numpy as np
 from trainer.examples import Batch
 from trainer.keras import keras, tf
 from trainer.models.base import CTRModel
+from trainer.optimizers import sum_rows
 from trainer.step import TrainStep
 
 
@@ -149,7 +150,8 @@ class InnerStep(TrainStep):
             touched.append(Rows(rows, tf.gather(self.variables[place], rows)))
         self.optimizer.apply_gradients(
             [(gradient, variable) for gradient, variable
-             in zip(gradients, self.variables, strict=True) if gradient is not None])
+             in zip(gradients, self.variables, strict=True) if gradient is not None],
+            skip_gradients_aggregation=True)  # which would forget that rows are there once
         return loss, touched
 
     def _move(self, dense, rows, rate):
@@ -299,17 +301,14 @@ def joined(blocks: list[Rows], variable: tf.Variable) -> Rows:
 
 
 def summed(gradient: tf.IndexedSlices | None, variable: tf.Variable) -> tf.IndexedSlices:
-    """The gradient of rows with each row once."""
+    """The gradient of rows with each row once; of no rows where there is none."""
     if gradient is None:
         return tf.IndexedSlices(tf.zeros([0, *variable.shape[1:]], variable.dtype),
                                 tf.zeros([0], tf.int32), tf.shape(variable))
     if not isinstance(gradient, tf.IndexedSlices):
         raise TypeError(f'{variable.name} is read by rows at inference and whole in training: '
                         'a snapshot cannot follow it.')
-    numbers, places = tf.unique(gradient.indices)
-    return tf.IndexedSlices(
-        tf.math.unsorted_segment_sum(gradient.values, places, tf.size(numbers)),
-        numbers, gradient.dense_shape)
+    return sum_rows(gradient)
 
 
 def pack(arrays: list[np.ndarray]) -> bytes:

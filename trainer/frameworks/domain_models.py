@@ -110,7 +110,7 @@ class DomainModels:
             self._add_dense(variable, own, follow=False)
         for place, variable in enumerate(step.variables[rows] for rows in step.row_places):
             blocks = [difference.rows[place] for difference in differences]
-            numbers = [block.numbers for block in blocks]
+            numbers = [block.numbers.numpy() for block in blocks]
             keys = np.concatenate([
                 slot * variable.shape[0] + rows for slot, rows in enumerate(numbers, 1)])
             values = np.concatenate([block.values for block in blocks])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,13 +12,6 @@ from trainer.keras import tf
 from trainer.models.base import CTRModel
 
 
-class Block(NamedTuple):
-    """Some rows of a variable: their numbers, int64 [n], in any order, and values [n, ...]."""
-
-    numbers: np.ndarray
-    values: np.ndarray
-
-
 class Difference(tf.train.experimental.PythonState):
     """What a domain has of its own; nothing, until it is set.
 
@@ -27,9 +19,9 @@ class Difference(tf.train.experimental.PythonState):
     the rows that the domain's training touched: never the whole table.
 
     Attributes:
-        dense: arrays, one for each dense variable of the step.
-        rows: blocks, one for each variable of the step that is read by rows.
-        slots: the optimizer's, where they are kept: arrays and blocks in the step's order.
+        dense: tensors, one for each dense variable of the step.
+        rows: one for each variable of the step that is read by rows; in any order.
+        slots: the optimizer's, where they are kept: its step, then each variable's in turn.
         extra: values of the variables that are not trained.
     """
 
@@ -39,10 +31,10 @@ class Difference(tf.train.experimental.PythonState):
 
     def clear(self) -> None:
         """The domain has nothing of its own."""
-        self.dense: list[np.ndarray] = []
-        self.rows: list[Block] = []
-        self.slots: list[np.ndarray] = []
-        self.extra: list[np.ndarray] = []
+        self.dense: list[tf.Tensor] = []
+        self.rows: list[Rows] = []
+        self.slots: list[tf.Tensor] = []
+        self.extra: list[tf.Tensor] = []
         self.there = False
 
     def copy_from(self, other: Difference) -> None:
@@ -54,8 +46,9 @@ class Difference(tf.train.experimental.PythonState):
         if not self.there:
             return b''
         counts = np.array([len(self.dense), len(self.rows), len(self.slots)])
-        return pack([counts, *self.dense, *(array for block in self.rows for array in block),
-                     *self.slots, *self.extra])
+        tensors = [*self.dense, *(part for block in self.rows for part in block),
+                   *self.slots, *self.extra]
+        return pack([counts, *(tensor.numpy() for tensor in tensors)])
 
     def deserialize(self, string_value: bytes) -> None:
         self.clear()
@@ -63,10 +56,12 @@ class Difference(tf.train.experimental.PythonState):
             return
         counts, *arrays = unpack(string_value)
         dense, rows, slots = counts.tolist()
+        with tf.device('CPU'):
+            arrays = [tf.constant(array) for array in arrays]
         first, second = dense + 2 * rows, dense + 2 * rows + slots
         self.dense, self.slots = arrays[:dense], arrays[first:second]
         self.extra = arrays[second:]
-        self.rows = [Block(*arrays[place:place + 2]) for place in range(dense, first, 2)]
+        self.rows = [Rows(*arrays[place:place + 2]) for place in range(dense, first, 2)]
         self.there = True
 
 
@@ -124,11 +119,8 @@ class SpecificParameters:
         self._shared = step.read(), [variable.read_value() for variable in self.extra]
         self._blocks: list[list[Rows]] = [[] for _ in step.row_places]
         if own.there:
-            shared = self._puts(
-                [tf.constant(each) for each in own.dense],
-                [Rows(*map(tf.constant, block)) for block in own.rows],
-                [tf.constant(each) for each in own.extra])
-            self._blocks = [[Rows(tf.constant(block.numbers), values)]
+            shared = self._puts(own.dense, own.rows, own.extra)
+            self._blocks = [[Rows(block.numbers, values)]
                             for block, values in zip(own.rows, shared, strict=True)]
             if self._with_slots:
                 self._write_slots(own)
@@ -149,10 +141,9 @@ class SpecificParameters:
         dense, values, extra = self._takes(self._shared[0], blocks, self._shared[1])
         if keep:
             own = self.differences[self._domain]
-            own.dense, own.extra = _arrays(dense), _arrays(extra)
-            own.rows = [self._own(*block) for block in zip(
-                _arrays([block.numbers for block in blocks]), _arrays(values),
-                self._own_row, strict=True)]
+            own.dense, own.extra = _on_host(dense), _on_host(extra)
+            own.rows = [self._own(block.numbers, value, own_row) for block, value, own_row
+                        in zip(blocks, values, self._own_row, strict=True)]
             own.slots = slots if self._with_slots else []
             own.there = True
         if self._with_slots:
@@ -198,20 +189,22 @@ class SpecificParameters:
             variable.assign(old)
         return own_dense, own_rows, own_extra
 
-    def _own(self, numbers: np.ndarray, values: np.ndarray, own_row: bool) -> Block:
-        mine = numbers == self._domain if own_row else slice(None)
-        return Block(numbers[mine], values[mine])
+    def _own(self, numbers: tf.Tensor, values: tf.Tensor, own_row: bool) -> Rows:
+        """The rows that theta_i keeps."""
+        if own_row:
+            mine = numbers == self._domain
+            numbers, values = tf.boolean_mask(numbers, mine), tf.boolean_mask(values, mine)
+        return Rows(*_on_host([numbers, values]))
 
-    def _read_slots(self, blocks: list[Rows]) -> list[np.ndarray]:
+    def _read_slots(self, blocks: list[Rows]) -> list[tf.Tensor]:
         step = self.step
-        values = [step.slot_owner.iterations.numpy()]
+        values = [step.slot_owner.iterations.read_value()]
         for place in step.dense_places:
-            values += [slot.numpy() for slot, _ in self._slots_of(place)]
+            values += [slot.read_value() for slot, _ in self._slots_of(place)]
         for place, block, own_row in zip(step.row_places, blocks, self._own_row, strict=True):
-            numbers = block.numbers.numpy()
-            values += [self._own(numbers, tf.gather(slot, numbers).numpy(), own_row).values
+            values += [self._own(block.numbers, tf.gather(slot, block.numbers), own_row).values
                        for slot, _ in self._slots_of(place)]
-        return values
+        return _on_host(values)
 
     def _write_slots(self, own: Difference) -> None:
         step, values = self.step, iter(own.slots)
@@ -227,5 +220,7 @@ class SpecificParameters:
         return self.step.slot_owner.slots_of(self.step.variables[place])
 
 
-def _arrays(tensors: list[tf.Tensor]) -> list[np.ndarray]:
-    return [tensor.numpy() for tensor in tensors]
+def _on_host(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Copies in the host's memory; the same tensors where they are there."""
+    with tf.device('CPU'):
+        return [tf.identity(tensor) for tensor in tensors]

@@ -1,0 +1,159 @@
+"""What the learning frameworks cost: `python -m tests.benchmarks.frameworks`.
+
+1. An epoch of MAMDR against (k + 1) epochs of joint training, k helpers a domain.
+2. A snapshot, an inner step and a move with vocabularies of 1,000 and of 10,000,000 ids.
+
+Epochs are timed in turn and the least of several is taken; the first, which traces, is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+
+import numpy as np
+
+from beam_jobs.dataset import Domain, Feature, Manifest, Rows, Split, write_manifest
+from trainer.config import ModelConfig, TrainConfig
+from trainer.examples import Examples
+from trainer.frameworks import make_framework
+from trainer.frameworks.core import InnerStep
+from trainer.keras import keras, tf
+from trainer.models import build_model
+from trainer.optimizers import make_optimizer
+from trainer.tfrecords import Columns
+
+BATCH = 1000
+FEATURES = 6
+SKEW = 3  # of ids: with 3, a hundredth of them are more than a fifth of the rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--rows', type=int, default=120_000, help='of the training split')
+    parser.add_argument('--domains', type=int, default=10)
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--model', default='mlp')
+    parser.add_argument('--helpers', type=int, nargs='+', default=[1, 3, 5])
+    arguments = parser.parse_args()
+    epochs(arguments)
+    vocabularies(arguments.repeats)
+
+
+def epochs(arguments: argparse.Namespace) -> None:
+    """Prints the cost of an epoch of each framework, and its bound."""
+    examples = made_up(arguments.rows, arguments.domains, 20_000)
+    runs = {'joint': {}, 'alternate': {}, 'domain_negotiation': {}}
+    made = {name: framework(examples, arguments.model, name, options)
+            for name, options in runs.items()}
+    for k in arguments.helpers:
+        made[f'mamdr, k = {k}'] = framework(examples, arguments.model, 'mamdr', {'helpers': k})
+    seconds = {name: [] for name in made}
+    for number in range(arguments.repeats + 1):
+        for name, each in made.items():
+            start = time.perf_counter()
+            for progress in each.epoch(number):
+                float(progress.loss)
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    print(f'{arguments.rows} rows, {arguments.domains} domains, batches of {BATCH}, '
+          f'{arguments.model}')
+    print(f'{"framework":<22}{"seconds an epoch":>18}{"joint epochs":>14}{"bound":>8}')
+    joint = min(seconds['joint'])
+    for name, times in seconds.items():
+        bound = f'{1.1 * (int(name.split()[-1]) + 1):.1f}' if name.startswith('mamdr') else ''
+        print(f'{name:<22}{min(times):>18.2f}{min(times) / joint:>14.2f}{bound:>8}')
+
+
+def vocabularies(repeats: int) -> None:
+    """Prints what a loop of steps costs at two sizes of the vocabulary."""
+    print(f'\n{"ids":>12}{"take, ms":>10}{"step, ms":>10}{"move, ms":>10}{"rows moved":>12}')
+    for size in (1_000, 10_000_000):
+        print(f'{size:>12}', *(f'{each:>9.2f}' for each in loop_costs(size, repeats)[:3]),
+              f'{loop_costs.rows:>11}')
+
+
+def loop_costs(size: int, repeats: int, steps: int = 10) -> list[float]:
+    """Milliseconds of a snapshot, a step and a move: the least of several loops."""
+    examples = made_up(BATCH * steps, 1, size, names=1)
+    model = build_model(examples.manifest, ModelConfig(
+        name='mlp', embedding_dim=8, hidden_units=[32], normalization='none'))
+    step = InnerStep(model, make_optimizer('sgd', 0.01))
+    batches = [{name: tf.constant(value) for name, value in batch.items()}
+               for batch in examples.epoch(0, BATCH)]
+    costs = []
+    for _ in range(repeats + 2):
+        times = [time.perf_counter()]
+        step.take()
+        times.append(time.perf_counter())
+        for batch in batches:
+            loss = step(batch)
+        float(loss)
+        times.append(time.perf_counter())
+        step.move(0.5)
+        model.embedding.table.sparse_read([0]).numpy()
+        times.append(time.perf_counter())
+        costs.append(np.diff(times) * 1000 / [1, steps, 1])
+    loop_costs.rows = len(step.snapshot.parts()[1][0].numbers)
+    return np.min(costs, axis=0).tolist()
+
+
+def framework(examples: Examples, model: str, name: str, options: dict):
+    """A framework over a new model of the usual size."""
+    keras.utils.set_random_seed(1)
+    config = TrainConfig(model=ModelConfig(name=model), framework=name, batches='domain',
+                         framework_options=options, batch_size=BATCH)
+    return make_framework(config, build_model(examples.manifest, config.model), examples)
+
+
+class MadeUp(Examples):
+    """Examples of random ids in memory, in the place of decoded files."""
+
+    def __init__(self, dataset: str, columns: dict[int, Columns]):
+        super().__init__(dataset, 'train')
+        self._columns = columns
+        self._counts = {domain: len(rows) for domain, rows in columns.items()}
+        self.domains = sorted(columns)
+        self.in_memory = True
+        self._all = Columns.concatenate([columns[domain] for domain in self.domains])
+
+
+def made_up(rows: int, domains: int, size: int, names: int = FEATURES) -> Examples:
+    """Rows of random ids; the domains' shares fall from first to last, one to three."""
+    rng = np.random.default_rng(0)
+    shares = np.linspace(1, 1 / 3, domains)
+    counts = np.maximum(1, rows * shares / shares.sum()).astype(int)
+    features = [Feature(f'f{i}', 'categorical', 'user', size, vocabulary=f'f{i}')
+                for i in range(names)]
+    manifest = Manifest('made-up', 'made-up', features,
+                        [Domain(i, f'd{i}') for i in range(1, domains + 1)],
+                        {'train': Split(('2024-01-01', '2024-01-01'), {}, {})},
+                        Rows(0, 0, 0, 0, 0, 0, 0))
+    with tempfile.TemporaryDirectory() as directory:
+        write_manifest(directory, manifest)
+        return _in_memory(directory, rng, counts, size, names)
+
+
+def _in_memory(directory, rng, counts, size, names):
+    import os
+
+    import pyarrow as pa
+    import pyarrow.parquet
+    os.makedirs(os.path.join(directory, 'examples', 'train'))
+    pyarrow.parquet.write_table(
+        pa.table({'domain': pa.array([], pa.int64()), 'file': pa.array([], pa.string()),
+                  'offset': pa.array([], pa.int64()), 'bytes': pa.array([], pa.int64()),
+                  'examples': pa.array([], pa.int64())}),
+        os.path.join(directory, 'examples', 'train', 'index.parquet'))
+    columns = {}
+    for domain, count in enumerate(counts.tolist(), 1):
+        columns[domain] = Columns(
+            (size * rng.random((count, names)) ** SKEW).astype(np.int32), {},
+            (rng.random(count) < 0.3).astype(np.int8), rng.integers(0, 1000, count))
+    return MadeUp(directory, columns)
+
+
+if __name__ == '__main__':
+    main()
