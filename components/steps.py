@@ -23,7 +23,7 @@ ERROR_FILE = 'MDCTR_ERROR_FILE'
 
 
 def quiet_libraries() -> None:
-    """Shows this project's progress and warnings, and not the libraries' notes to themselves."""
+    """Shows this project's progress and warnings, not the libraries' notes to themselves."""
     import logging
     import warnings
 
@@ -97,7 +97,7 @@ def preprocess_step(name: str, config: str, workspace: str, beam_args: list[str]
         directory = dataset_directory(workspace, name)
         manifest = build_dataset(settings, name, directory, cache_directory(workspace),
                                  beam_args=beam_args)
-    dataset.path = directory
+    dataset.uri = directory
     dataset.metadata.update({
         'fingerprint': manifest.fingerprint,
         'domains': len(manifest.domains),
@@ -139,8 +139,8 @@ def train_step(name: str, config: str, workspace: str, dataset: 'dsl.Dataset',
         settings = from_mapping(TrainConfig, json.loads(config), 'the parameter config')
         directory = run_directory(workspace, name, read_manifest(dataset.path).fingerprint,
                                   settings)
-        model.path = train(dataset.path, directory, settings)
-    logs.path = os.path.join(directory, 'logs')
+        model.uri = train(dataset.path, directory, settings)
+    logs.uri = os.path.join(directory, 'logs')
     with open(os.path.join(model.path, 'model.json'), encoding='utf-8') as file:
         model.metadata.update(_flat(json.load(file)))
 
@@ -178,7 +178,7 @@ def push_step(name: str, workspace: str, model: 'dsl.Model', evaluation: 'dsl.Ar
         result = push(model.path, evaluation.path, models_directory(workspace), name)
     pushed.metadata.update({'pushed': result.pushed, 'reason': result.reason})
     if result.pushed:
-        pushed.path = result.path
+        pushed.uri = result.path
         pushed.metadata['version'] = result.version
     print(result.reason)
 

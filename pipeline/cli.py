@@ -116,11 +116,15 @@ def _load(arguments: argparse.Namespace):
     return load_config(arguments.config, overrides)
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    from pipeline.local import run_local
+def _run(arguments: argparse.Namespace) -> int:
+    from pipeline.local import StepFailed, run_local
 
     config = _load(arguments)
-    outputs = run_local(config, arguments.workspace, arguments.beam_args)
+    try:
+        outputs = run_local(config, arguments.workspace, arguments.beam_args)
+    except StepFailed as error:
+        print(f'mdctr: {error}', file=sys.stderr)
+        return 1
     logs = os.path.dirname(os.path.dirname(outputs['logs'].path))
     _show_evaluation(outputs['evaluation'].path)
     print(f'\nThe model: {outputs["model"].path}')
@@ -131,6 +135,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f'Not pushed: {metadata["reason"]}')
     tensorboard = os.path.join(os.path.dirname(sys.executable), 'tensorboard')
     print(f'Look at it: {shlex.join([tensorboard, "--logdir", logs])}')
+    return 0
 
 
 def _show_evaluation(directory: str) -> None:

@@ -8,6 +8,10 @@ from components.steps import ERROR_FILE
 from pipeline.config import RunConfig
 
 
+class StepFailed(Exception):
+    """A step ended with an error that is no input's fault; its own output tells it."""
+
+
 def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict:
     """Runs every step of the pipeline as a process of this machine, one after another.
 
@@ -21,7 +25,7 @@ def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict:
 
     Raises:
         UserError: a step ended with an error of the user's input: its own sentence.
-        RuntimeError: a step failed otherwise; its output has the traceback.
+        StepFailed: a step failed otherwise; its output has the traceback.
     """
     from kfp import local
 
@@ -44,8 +48,9 @@ def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict:
         warnings.simplefilter('ignore', RuntimeWarning)
         try:
             return pipeline().outputs
-        except RuntimeError:
+        except RuntimeError as error:
             if os.path.exists(error_file):
                 with open(error_file, encoding='utf-8') as file:
                     raise UserError(file.read()) from None
-            raise
+            raise StepFailed('A step of the pipeline failed; what it printed above says '
+                             'where.') from error
