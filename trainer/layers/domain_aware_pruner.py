@@ -61,10 +61,9 @@ class DomainAwarePruner(keras.layers.Layer):
     def build(self, input_shape: tuple[tf.TensorShape, tf.TensorShape]) -> None:
         units, context = (shape[-1] for shape in input_shape)
         width = context + (units if self.reads_hidden else 0)
-        glorot = keras.initializers.GlorotUniform()
 
         def part(shape, dtype=None, **kwargs):
-            return glorot((width, units), dtype)[:shape[0]]
+            return keras.initializers.GlorotUniform()((width, units), dtype)[:shape[0]]
         self.context_kernel = self.add_weight('context_kernel', (context, units),
                                               initializer=part)
         self.hidden_kernel = (self.add_weight('hidden_kernel', (units, units),
