@@ -76,39 +76,13 @@ class RowOptimizer(keras.optimizers.Optimizer):
         if not isinstance(gradient, tf.IndexedSlices):
             self.apply(gradient, *(each.handle for each in variables))
             return
-        # Each row is there once by now: Keras has called `_deduplicate_sparse_grad`.
-        rows, values = gradient.indices, gradient.values
-        count = variable.shape[0]
-        if values.shape[1:].num_elements() < _WIDE_ROW or rows.shape[0] == 1:
-            self._move_rows(rows, values, variables)
-        else:
-            tf.cond(2 * tf.size(rows) > count,
-                    lambda: self._move_all_but(rows, values, variables),
-                    lambda: self._move_rows(rows, values, variables))
-
-    def _move_rows(self, rows: tf.Tensor, values: tf.Tensor,
-                   variables: list[tf.Variable]) -> None:
-        """Applies the rule to copies of the rows, and puts them back."""
+        rows = gradient.indices  # each of them once: Keras has called the method below
         copies = [_temporary(tf.gather(each, rows)) for each in variables]
         with tf.control_dependencies([made for _, made in copies]):
-            self.apply(values, *(handle for handle, _ in copies))
+            self.apply(gradient.values, *(handle for handle, _ in copies))
         for each, (handle, _) in zip(variables, copies, strict=True):
             new = tf.raw_ops.ReadVariableOp(resource=handle, dtype=each.dtype)
             each.scatter_update(tf.IndexedSlices(new, rows))
-
-    def _move_all_but(self, rows: tf.Tensor, values: tf.Tensor,
-                      variables: list[tf.Variable]) -> None:
-        """The same where most rows are there, as domains are in a mixed batch: applies the
-        rule to whole variables and puts the other rows back, which copies less."""
-        shape = variables[0].shape
-        present = tf.scatter_nd(rows[:, None], tf.ones_like(rows), shape[:1])
-        others = tf.where(present == 0)[:, 0]
-        kept = [tf.gather(each, others) for each in variables]
-        everywhere = tf.scatter_nd(rows[:, None], values, shape)
-        with tf.control_dependencies(kept):
-            self.apply(everywhere, *(each.handle for each in variables))
-        for each, old in zip(variables, kept, strict=True):
-            each.scatter_update(tf.IndexedSlices(old, others))
 
     def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
         return [sum_rows(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient

@@ -63,6 +63,34 @@ def test_sparse_steps_move_their_rows_alone(name, in_graph):
     np.testing.assert_array_equal(variable.numpy()[[3, 5]], w[[3, 5]])
 
 
+@pytest.mark.parametrize('in_graph', [True, False])
+def test_wide_rows_move_alone_however_many_there_are(in_graph):
+    """Domain weights: with most rows present the whole variable is gone over."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(4, 40, 30)).astype(np.float32)
+    variable, optimizer = tf.Variable(w.copy()), make_optimizer('adam', RATE)
+    optimizer.build([variable])
+
+    def step(rows, values):
+        optimizer.apply_gradients([(tf.IndexedSlices(values, rows), variable)])
+    if in_graph:
+        step = tf.function(step, input_signature=[
+            tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 40, 30], tf.float32)])
+    expected, slots = w.astype(np.float64), start_slots('adam', w.astype(np.float64))
+    for number, rows in enumerate(([1, 3, 2], [3], [2, 3], [2, 1, 3], [1, 1, 2, 3]), 1):
+        values = rng.normal(size=(len(rows), 40, 30)).astype(np.float32)
+        step(tf.constant(rows), tf.constant(values))
+        for row in set(rows):
+            new, new_slots = rule('adam', number, expected[row],
+                                  values[np.array(rows) == row].sum(axis=0),
+                                  [slot[row] for slot in slots])
+            expected[row] = new
+            for slot, value in zip(slots, new_slots, strict=True):
+                slot[row] = value
+        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(variable.numpy()[0], w[0])
+
+
 @pytest.mark.parametrize('rows', [[[2, 0, 2]], [[1], [3], [1]], [[0, 1, 2, 3], [2, 2, 2, 2]]])
 def test_wide_rows_with_and_without_duplicates(rows):
     """Domain weights, of which a batch has each row once, skip the summing."""
