@@ -83,15 +83,14 @@ class SavedModelHandler(ModelHandler[pa.RecordBatch, pa.Table, Any]):
     def load_model(self) -> Any:
         import tensorflow as tf
 
-        model = tf.saved_model.load(self._path)
-        # Its signature alone does not keep a model's tables alive.
-        return model, model.signatures[self._inputs.signature]
+        # The whole model: its signature alone does not keep its tables alive.
+        return tf.saved_model.load(self._path)
 
     def run_inference(self, batch: Sequence[pa.RecordBatch], model: Any,
                       inference_args: dict | None = None) -> Iterable[pa.Table]:
         import tensorflow as tf
 
-        _, signature = model
+        signature = model.signatures[self._inputs.signature]
         wanted = signature.structured_input_signature[1]
         for examples in batch:
             values = self._inputs(examples)
