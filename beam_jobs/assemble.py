@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 from beam_jobs.bucket import codes, numbers, values
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import split_directory
-from beam_jobs.draws import Purpose, mix
+from beam_jobs.draws import Purpose, mix, uniform
 from beam_jobs.encode import Encoder, Ids, record_batch, stack, take
 from beam_jobs.examples import ExampleFile, Pieces, encode_features
 from beam_jobs.plan import Domains, Plan, first_numbers, lookup_path, read_catalogue
 from beam_jobs.sampling import NONE, draw_keys, kept, quota
 from beam_jobs.shuffle import write_arrow, write_text
 from beam_jobs.splits import OUTSIDE
+from beam_jobs.statistics import SAMPLE_ROWS
 from beam_jobs.vocabulary import Lookup
 
 _ROWS_AT_ONCE = 1 << 16
@@ -66,7 +67,8 @@ class Assembler:
             table: its rows, sorted, with `split` and `key`.
 
         Yields:
-            (split, batch of ids as `list<int64>` columns), in the order of the files.
+            (split, batch of ids as `list<int64>` columns): about twice as many rows as the
+            statistics are made of, or all, drawn by key from the whole split.
         """
         domain = self._domain_numbers(table)
         examples, report = self._choose(bucket, table, domain)
@@ -152,10 +154,19 @@ class Assembler:
                 which = examples.row[some], examples.item[some], examples.click[some]
                 file.write([piece.take(rows) for piece, rows in zip(pieces, which,
                                                                     strict=True)])
-                yield split, record_batch(take(ids[0], which[0]) | take(ids[1], which[1])
-                                          | {'click': which[2]})
+                sample = self._for_statistics(split, examples.key[some])
+                if len(sample):
+                    yield split, record_batch(take(ids[0], which[0][sample])
+                                              | take(ids[1], which[1][sample])
+                                              | {'click': which[2][sample]})
             index = file.index(ids[0]['domain'][examples.row[chosen]])
         write_arrow(index_path(self._staging, split, bucket), index)
+
+    def _for_statistics(self, split: str, keys: np.ndarray) -> np.ndarray:
+        """Which examples the statistics may use; they take a sample, so few need be made."""
+        share = 2 * SAMPLE_ROWS / max(self._plan.examples[split], 1)
+        return np.flatnonzero(
+            uniform(self._config.seed, Purpose.STATISTICS, keys) < share)
 
     def _domain_numbers(self, table: pa.Table) -> np.ndarray:
         """Each row's domain, as its place in `Domains`."""

@@ -38,6 +38,7 @@ from beam_jobs.rows import DAY, check, column_of, row_schema
 from beam_jobs.runner import plain_errors, progress_lines, run, telling_errors
 from beam_jobs.shuffle import Part, Spill, load, read_arrow, write_arrow, write_text
 from beam_jobs.splits import Splitter
+from beam_jobs.statistics import WriteStatistics
 from beam_jobs.summaries import FirstSeen, NumberCounts, TableCounts
 from beam_jobs.survey import Survey
 from beam_jobs.vocabulary import count_values
@@ -144,14 +145,6 @@ def _dataset(pipeline: beam.Pipeline, job: Job, shards: Sequence[Any]) -> None:
                | 'SpreadBuckets' >> beam.Reshuffle()
                | 'WriteExamples' >> beam.ParDo(_WriteExamples(job),
                                                beam.pvalue.AsSingleton(plan)))
-    _write_statistics(batches, job)
-
-
-def _write_statistics(batches: beam.PCollection, job: Job) -> None:
-    try:
-        from beam_jobs.statistics import WriteStatistics
-    except ModuleNotFoundError:
-        return
     _ = batches | 'Statistics' >> WriteStatistics(job.directory)
 
 

@@ -23,6 +23,7 @@ class Purpose(enum.IntEnum):
     NEGATIVE_RANK = 5
     ORDER = 6
     CTR_RATIO = 7
+    STATISTICS = 8
 
 
 def hash_strings(values: pa.Array, salt: int = 0) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any
 from beam_jobs.config import DatasetConfig
 from beam_jobs.options import to_mapping
 
-_NO_PART = ('validat', 'evaluat', 'judge', 'simulate', 'metrics', 'fetch', 'runner', 'directory')
+_NO_PART = ('validat', 'evaluat', 'judge', 'simulate', 'metrics', 'fetch', 'runner',
+            'directory')
 
 
 def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:

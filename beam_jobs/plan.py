@@ -79,6 +79,7 @@ class Plan:
         days: by split, the first and last day of its rows.
         duplicates, outside: rows that were dropped.
         ratios: CTR ratio by domain.
+        examples: by split, about how many examples there will be.
     """
 
     features: list[Feature]
@@ -87,6 +88,7 @@ class Plan:
     duplicates: int
     outside: int
     ratios: dict[str, float]
+    examples: dict[str, float]
 
     def write(self, staging: str) -> None:
         write_text(os.path.join(staging, 'plan.json'), json.dumps(to_mapping(self)))
@@ -107,8 +109,6 @@ class Domains:
         ids: 1 and up, most frequent in training first; 0 for those that training lacks.
         positives: clicks inside the splits.
         negatives: how many are to be sampled.
-        first: `int64[buckets, splits, domains]`, the number of a bucket's first positive in
-            each split among all of the domain's positives; None without sampling.
     """
 
     names: pa.Array
@@ -157,11 +157,16 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
     ids = Lookup(lookup_path(staging, 'domain')).ids(names)
     write_arrow(_path(staging, 'domain-plan'), pa.table({
         'name': names, 'id': ids, 'positives': positives, 'negatives': negatives}))
-    if config.sampling.ctr_ratio is not None:
+    if config.sampling.ctr_ratio is None:
+        each = clicks + config.sampling.keep_negatives * (rows - clicks)
+    else:
+        each = clicks * (1 + negatives / np.maximum(positives, 1))[codes]
         _number_positives(staging, counts, codes, clicks)
         _write_catalogue(config, staging, names)
+    expected = [float(each[split == number].sum()) for number in range(len(splits))]
     plan = Plan(_features(config, summaries), splits, _observed_days(staging, splits, days),
-                summaries['duplicates'], int(rows[split == OUTSIDE].sum()), ratios)
+                summaries['duplicates'], int(rows[split == OUTSIDE].sum()), ratios,
+                dict(zip(splits, expected, strict=True)))
     plan.write(staging)
     return plan
 
