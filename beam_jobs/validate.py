@@ -289,7 +289,8 @@ def _message(manifest: Manifest, anomalies: list[str], warnings: list[str]) -> s
         more = f' and {len(anomalies) - 1} more' if len(anomalies) > 1 else ''
         return (f'The dataset {manifest.name} is not sound: '
                 f'{anomalies[0].rstrip(".")}{more}; see the report.')
-    noted = f', with {len(warnings)} warnings in the report' if warnings else ''
+    noted = (f', with {len(warnings)} warning{"s" if len(warnings) > 1 else ""} in the report'
+             if warnings else '')
     return f'The dataset {manifest.name} is sound{noted}.'
 
 

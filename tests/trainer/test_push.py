@@ -1,149 +1,191 @@
-"""Pushing: only blessed, only whole, one version at a time."""
+"""Pushing a real SavedModel to a real directory, killed and hindered on the way."""
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
+import textwrap
 
 import numpy as np
 import pytest
 
 from beam_jobs.errors import UserError
+from beam_jobs.exported import model_digest
 from trainer.golden import write_golden
 from trainer.push import latest_version, push
 
-CHILD = """
-import shutil, sys, time
-from trainer import push
-copy = shutil.copytree
-def slow(*args, **kwargs):
-    copy(*args, **kwargs)
-    print('copied', flush=True)
-    time.sleep(60)
-push.shutil.copytree = slow
-push._check_golden = lambda model: None
-push.push(*sys.argv[1:])
-"""
-
 
 @pytest.fixture(scope='module')
-def exported(tmp_path_factory):
-    """A model that scores 1 / (1 + exp(-(weight * x))), with x the length of a text."""
-    from trainer.keras import tf
+def model(tmp_path_factory):
+    """An export that scores half of a number, and 0 of a missing one."""
+    import tensorflow as tf
 
-    class Model(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, 'item_id')])
-        def serve(self, item_id):
-            return {'score': tf.sigmoid(tf.cast(tf.strings.length(item_id), tf.float32) - 2)}
+    directory = str(tmp_path_factory.mktemp('model') / 'export')
+    module = tf.Module()
+    module.half = tf.Variable(0.5)
 
-    directory = str(tmp_path_factory.mktemp('exported') / 'export')
-    model = Model()
-    tf.saved_model.save(model, directory, signatures={'serving_default': model.serve})
-    write_golden(directory, {'item_id': np.array(['a', 'bcd'], object)},
-                 1 / (1 + np.exp(-np.array([-1.0, 1.0]))))
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, 'number'),
+                                  tf.TensorSpec([None, None], tf.string, 'words')])
+    def serve(number, words):
+        number = tf.where(tf.math.is_nan(number), 0.0, number)
+        count = tf.reduce_sum(tf.cast(words != '', tf.float32), axis=1)
+        return {'score': module.half * number + 0.1 * count}
+
+    tf.saved_model.save(module, directory, signatures={'serving_default': serve})
+    with open(os.path.join(directory, 'model.json'), 'w') as file:
+        json.dump({'features': ['number', 'words'], 'dataset': {'fingerprint': 'x'}}, file)
+    write_golden(directory, {'number': np.array([1.0, np.nan, 0.25], np.float32),
+                             'words': np.array([['a', 'b'], ['c', ''], ['', '']], object)},
+                 np.array([0.7, 0.1, 0.125], np.float32))
     return directory
 
 
-@pytest.fixture
-def unchecked(monkeypatch):
-    """Without the fresh process, whose start takes longest; for tests of what comes after."""
-    monkeypatch.setattr('trainer.push._check_golden', lambda model: None)
+def evaluation(tmp_path, export, blessed=True, **values):
+    directory = tmp_path / 'evaluation'
+    directory.mkdir(exist_ok=True)
+    (directory / 'metrics.json').write_text(json.dumps({
+        'blessed': blessed, 'reasons': ['overall: AUC 0.7 is at least 0.6', 'a: PCOC 3 is out'],
+        'checks': [{'passed': True, 'reason': 'overall: AUC 0.7 is at least 0.6'},
+                   {'passed': blessed, 'reason': 'a: PCOC 3 is out'}],
+        'model': {'digest': model_digest(export)}, **values}))
+    return str(directory)
 
 
-@pytest.fixture
-def verdict(tmp_path):
-    def write(blessed):
-        (tmp_path / 'evaluation').mkdir(exist_ok=True)
-        (tmp_path / 'evaluation' / 'metrics.json').write_text(json.dumps(
-            {'blessed': blessed, 'reasons': ['GAUC fell by 0.1, more than 0.01']}))
-        return str(tmp_path / 'evaluation')
-    return write
+def entries(path):
+    return sorted(name for name in os.listdir(path) if not name.endswith('.lock'))
 
 
-def test_versions_count_up(exported, verdict, tmp_path):
-    models = str(tmp_path / 'models')
-    assert latest_version(models, 'shops') is None
-    first = push(exported, verdict(True), models, 'shops')
-    second = push(exported, verdict(True), models, 'shops')
-    assert (first.version, second.version) == (1, 2)
-    assert sorted(os.listdir(tmp_path / 'models' / 'shops')) == ['1', '2']
-    assert latest_version(models, 'shops') == second.path
-    for root, _, files in os.walk(exported):
-        for file in files:
-            copied = os.path.join(second.path, os.path.relpath(root, exported), file)
-            with open(copied, 'rb') as one, open(os.path.join(root, file), 'rb') as other:
-                assert one.read() == other.read()
+def test_a_blessed_model_becomes_version_after_version(tmp_path, model):
+    judged, served = evaluation(tmp_path, model), str(tmp_path / 'models')
+    assert latest_version(served, 'clicks') is None
+    first = push(model, judged, served, 'clicks')
+    assert (first.pushed, first.version) == (True, 1)
+    assert first.path == os.path.join(served, 'clicks', '1') == latest_version(served, 'clicks')
+    os.rename(first.path, os.path.join(served, 'clicks', '9'))
+    second = push(model, judged, served, 'clicks')
+    assert second.version == 10  # by number, not by text
+    assert latest_version(served, 'clicks') == second.path
+    assert entries(os.path.join(served, 'clicks')) == ['10', '9']
+    assert model_digest(second.path) == model_digest(model)
 
 
-def test_not_blessed_is_not_pushed(exported, verdict, tmp_path):
-    result = push(exported, verdict(False), str(tmp_path / 'models'), 'shops')
-    assert not result.pushed and result.path is None
-    assert result.reason == 'Not blessed: GAUC fell by 0.1, more than 0.01.'
+def test_a_model_that_is_not_blessed_is_not_pushed(tmp_path, model):
+    served = tmp_path / 'models'
+    result = push(model, evaluation(tmp_path, model, blessed=False), str(served), 'clicks')
+    assert (result.pushed, result.version, result.path) == (False, None, None)
+    assert 'not blessed: a: PCOC 3 is out.' in result.reason
+    assert not served.exists()
+
+
+@pytest.mark.parametrize('content', [None, '{', '{"blessed": "yes", "reasons": []}', '[]'])
+def test_no_evaluation(tmp_path, model, content):
+    (tmp_path / 'evaluation').mkdir()
+    if content is not None:
+        (tmp_path / 'evaluation' / 'metrics.json').write_text(content)
+    with pytest.raises(UserError, match='holds no evaluation'):
+        push(model, str(tmp_path / 'evaluation'), str(tmp_path / 'models'), 'clicks')
     assert not (tmp_path / 'models').exists()
 
 
-def test_a_model_that_scores_otherwise_is_not_pushed(exported, verdict, tmp_path):
-    broken = str(tmp_path / 'broken')
-    shutil.copytree(exported, broken)
-    write_golden(broken, {'item_id': np.array(['a', 'bcd'], object)}, np.array([0.5, 0.5]))
-    with pytest.raises(UserError, match='not pushed: the loaded model scores row'):
-        push(broken, verdict(True), str(tmp_path / 'models'), 'shops')
-    assert latest_version(str(tmp_path / 'models'), 'shops') is None
+def test_the_verdict_on_another_model_blesses_nothing(tmp_path, model):
+    judged = evaluation(tmp_path, model, model={'digest': 'of another'})
+    with pytest.raises(UserError, match='is of another model'):
+        push(model, judged, str(tmp_path / 'models'), 'clicks')
 
 
-def test_no_verdict(exported, tmp_path):
-    with pytest.raises(UserError, match='holds no verdict'):
-        push(exported, str(tmp_path), str(tmp_path / 'models'), 'shops')
-
-
-def test_no_model(verdict, tmp_path):
+def test_no_model(tmp_path, model):
     with pytest.raises(UserError, match='holds no exported model'):
-        push(str(tmp_path), verdict(True), str(tmp_path / 'models'), 'shops')
+        push(str(tmp_path), evaluation(tmp_path, model), str(tmp_path / 'models'), 'clicks')
 
 
-def test_a_destination_that_cannot_be_written(exported, verdict, tmp_path, unchecked):
-    (tmp_path / 'models').write_text('a file')
-    with pytest.raises(UserError, match=r'cannot be pushed to .*models/shops: Not a directory'):
-        push(exported, verdict(True), str(tmp_path / 'models'), 'shops')
+@pytest.mark.parametrize(('spoil', 'message'), [
+    (lambda golden: golden['scores'].__setitem__(0, 0.7002), 'scores row 0 .* 0.7002'),
+    (lambda golden: golden['inputs'].pop('words'), 'does not score its golden batch'),
+    (lambda golden: golden.pop('scores'), 'cannot be read'),
+])
+def test_a_model_that_does_not_score_as_in_training(tmp_path, model, spoil, message):
+    import shutil
+
+    copy = str(tmp_path / 'copy')
+    shutil.copytree(model, copy)
+    path = os.path.join(copy, 'golden.json')
+    with open(path) as file:
+        golden = json.load(file)
+    spoil(golden)
+    with open(path, 'w') as file:
+        json.dump(golden, file)
+    with pytest.raises(UserError, match=f'Not pushed: .*{message}'):
+        push(copy, evaluation(tmp_path, copy), str(tmp_path / 'models'), 'clicks')
+    assert not (tmp_path / 'models').exists()
 
 
-def test_killed_in_the_middle_leaves_no_version(exported, verdict, tmp_path, unchecked):
-    models = str(tmp_path / 'models')
-    child = subprocess.Popen([sys.executable, '-c', CHILD, exported, verdict(True), models,
-                              'shops'], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == 'copied\n'
-    names = os.listdir(os.path.join(models, 'shops'))
-    assert len(names) == 1 and not names[0].isdecimal()  # a running push is left alone
-    second = push(exported, verdict(True), models, 'shops')
-    assert second.version == 1
-    assert set(os.listdir(os.path.join(models, 'shops'))) == {'1', *names}
+def test_a_destination_that_is_a_file(tmp_path, model):
+    (tmp_path / 'models').write_text('')
+    with pytest.raises(UserError, match='cannot be pushed to'):
+        push(model, evaluation(tmp_path, model), str(tmp_path / 'models'), 'clicks')
+
+
+_PUSH = textwrap.dedent('''
+    import os, sys, time
+    from trainer import push as module
+    module._check_golden = lambda model: None  # it is not what is tried here
+    rename = os.rename
+    def hindered(source, target):
+        print(HINDRANCE, flush=True)
+        time.sleep(PAUSE)
+        rename(source, target)
+    os.rename = hindered
+    print(module.push(*sys.argv[1:]).version, flush=True)
+''')
+
+
+def start(*arguments, pause):
+    code = _PUSH.replace('HINDRANCE', repr('about to rename')).replace('PAUSE', str(pause))
+    return subprocess.Popen([sys.executable, '-c', code, *arguments], stdout=subprocess.PIPE,
+                            text=True)
+
+
+def test_a_push_killed_before_the_rename_leaves_no_version(tmp_path, model):
+    judged, served = evaluation(tmp_path, model), str(tmp_path / 'models')
+    child = start(model, judged, served, 'clicks', pause=60)
+    assert child.stdout.readline() == 'about to rename\n'
     child.send_signal(signal.SIGKILL)
     child.wait()
-    child.stdout.close()
-    assert latest_version(models, 'shops') == second.path
-    assert push(exported, verdict(True), models, 'shops').version == 2
-    assert sorted(os.listdir(os.path.join(models, 'shops'))) == ['1', '2']
+    left = entries(os.path.join(served, 'clicks'))
+    assert len(left) == 1 and left[0].startswith('.tmp-')
+    assert latest_version(served, 'clicks') is None
+    result = push(model, judged, served, 'clicks')
+    assert result.version == 1
+    assert entries(os.path.join(served, 'clicks')) == ['1']
 
 
-def test_versions_without_a_model_are_no_versions(exported, verdict, tmp_path, unchecked):
-    models = str(tmp_path / 'models')
-    push(exported, verdict(True), models, 'shops')
-    (tmp_path / 'models' / 'shops' / '7').mkdir()
-    (tmp_path / 'models' / 'shops' / 'notes').mkdir()
-    assert latest_version(models, 'shops').endswith('/1')
-    assert push(exported, verdict(True), models, 'shops').version == 8
+def test_pushes_at_once_take_different_versions(tmp_path, model):
+    judged, served = evaluation(tmp_path, model), str(tmp_path / 'models')
+    children = [start(model, judged, served, 'clicks', pause=0.3) for _ in range(3)]
+    versions = [child.communicate()[0].split()[-1] for child in children]
+    assert sorted(versions) == ['1', '2', '3']
+    assert entries(os.path.join(served, 'clicks')) == ['1', '2', '3']
+    assert len({model_digest(os.path.join(served, 'clicks', v)) for v in versions}) == 1
 
 
-def test_two_pushes_at_once_get_two_versions(exported, verdict, tmp_path):
-    models, evaluation = str(tmp_path / 'models'), verdict(True)
-    code = ('import sys; from trainer import push; push._check_golden = lambda model: None\n'
-            'for _ in range(5): push.push(*sys.argv[1:])')
-    children = [subprocess.Popen([sys.executable, '-c', code, exported, evaluation, models,
-                                  'shops']) for _ in range(2)]
-    deadline = time.monotonic() + 60
-    assert [child.wait(deadline - time.monotonic()) for child in children] == [0, 0]
-    versions = sorted(int(entry) for entry in os.listdir(os.path.join(models, 'shops')))
-    assert versions == list(range(1, 11))
+def test_a_version_taken_meanwhile_is_passed_over(tmp_path, model):
+    judged, served = evaluation(tmp_path, model), str(tmp_path / 'models')
+    child = start(model, judged, served, 'clicks', pause=1.5)
+    assert child.stdout.readline() == 'about to rename\n'
+    taken = os.path.join(served, 'clicks', '1')  # as from where the lock does not reach
+    os.makedirs(taken)
+    with open(os.path.join(taken, 'saved_model.pb'), 'w') as file:
+        file.write('of another')
+    assert child.communicate()[0].split()[-1] == '2'
+    with open(os.path.join(taken, 'saved_model.pb')) as file:
+        assert file.read() == 'of another'
+
+
+def test_the_latest_version_is_complete_and_a_number(tmp_path):
+    for name in ('2', '10', '11', 'latest', '.tmp-x', '007', '-3'):
+        (tmp_path / 'clicks' / name).mkdir(parents=True)
+        if name != '11':  # half copied
+            (tmp_path / 'clicks' / name / 'saved_model.pb').write_text('')
+    assert latest_version(str(tmp_path), 'clicks') == str(tmp_path / 'clicks' / '10')
+    assert latest_version(str(tmp_path), 'other') is None
