@@ -10,7 +10,7 @@ from beam_jobs.config import DatasetConfig
 from beam_jobs.options import to_mapping
 
 _NO_PART = ('validat', 'evaluat', 'judge', 'simulate', 'metrics', 'fetch', 'runner',
-            'directory')
+            'directory', 'exported', 'intervals', 'model_inputs', 'report', 'score', 'verdict')
 
 
 def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:

@@ -147,7 +147,8 @@ def _train_and_score(dataset: str, path: str, name: str, train: TrainConfig,
     export = train_model(dataset, os.path.join(path, 'run'), train)
     seconds = time.monotonic() - start
     scores = score_split(dataset, split, export)
-    names = {domain.id: domain.name for domain in read_manifest(dataset).domains}
+    names = {0: 'unseen', **{domain.id: domain.name
+                             for domain in read_manifest(dataset).domains}}
     metrics = domain_metrics(scores.domain, scores.user_key, scores.click, scores.score, names)
     ids = {domain_name: number for number, domain_name in names.items()}
     bins: list[float | None] = []
