@@ -22,14 +22,12 @@ class DomainModels:
 
     Args:
         specific: the parameters, which are read once, now.
-        domains: where given, more domains: the ids after the model's own, each with the domain
-            as which the model itself sees it.
 
     Attributes:
         features: of the model.
     """
 
-    def __init__(self, specific: SpecificParameters, as_domain: dict[int, int] | None = None):
+    def __init__(self, specific: SpecificParameters):
         self._model, self._step = specific.model, specific.step
         self.features = specific.model.features
         count = len(specific.differences)
@@ -38,9 +36,6 @@ class DomainModels:
         slots = np.zeros(count, np.int32)
         slots[have] = np.arange(1, len(have) + 1)
         self._slots = tf.constant(slots)
-        as_domain = as_domain or {}
-        self._as_domain = tf.constant(
-            [as_domain.get(domain, domain) for domain in range(count)], tf.int32)
         self._dense: dict[int, tf.Variable] = {}
         self._rows: dict[int, tuple[tf.Variable, tf.Variable]] = {}
         if have:
@@ -91,8 +86,7 @@ class DomainModels:
             else:
                 values[id(variable)] = OwnRows(variable, *self._rows[id(variable)], slot)
         with substituted(self._model, values):
-            return self._model({**features, 'domain': tf.gather(self._as_domain, domain)},
-                               training=False)
+            return self._model({**features, 'domain': domain}, training=False)
 
     def _replaced(self) -> Iterator[tf.Variable]:
         return (variable for variable in self._model.variables

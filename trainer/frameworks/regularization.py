@@ -56,24 +56,30 @@ class Regularization:
         model: with its variables made.
         examples: the training split.
         optimizer: of the inner loop, for this alone.
+        alone: whether the targets may do without helpers, where there are none.
     """
 
     def __init__(self, config: TrainConfig, options: RegularizationOptions, model: CTRModel,
-                 examples: Examples, optimizer: keras.optimizers.Optimizer):
+                 examples: Examples, optimizer: keras.optimizers.Optimizer,
+                 alone: bool = False):
         self._config, self._options, self._examples = config, options, examples
-        self.helpers = _number_of_helpers(options.helpers, len(examples.domains) - 1)
+        others = len(examples.domains) - 1
+        self.helpers = 0 if alone and not others else _number_of_helpers(
+            options.helpers, others)
         self.step = InnerStep(model, optimizer, specific_variables(model, options.specific),
                               xla=config.xla)
         self.specific = SpecificParameters(self.step, model, model.num_domains, follow=True,
                                            extra=shared_moments(model))
         self._unmoved = Unmoved(model)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
-        """Algorithm 3, lines 3-5: every domain in turn. A position is a domain."""
+    def epoch(self, number: int, start: int = 0,
+              targets: list[int] | None = None) -> Iterator[Progress]:
+        """Algorithm 3, lines 3-5: every domain, or `targets`. A position is a domain."""
         seed, size = self._config.seed, self._config.batch_size
-        order = domain_order(self._examples, seed, number)
-        helpers = {target: helper_domains(self._examples, target, self.helpers, seed, number)
-                   for target in order}
+        order = targets or domain_order(self._examples, seed, number)
+        helpers: dict[int, list[int | None]] = {
+            target: helper_domains(self._examples, target, self.helpers, seed, number) or [None]
+            for target in order}
         streams = Streams(self._examples, number, size, seed)
         for target in order[:start]:
             for helper in helpers[target]:
@@ -86,9 +92,15 @@ class Regularization:
             loss, rows = self.update(target, helpers[target], batches)
             yield Progress(position, loss, rows)
 
-    def update(self, target: int, helpers: list[int],
+    def update(self, target: int, helpers: list[int | None],
                batches: Iterator[Batch]) -> tuple[tf.Tensor, int]:
-        """Algorithm 2 for one domain; its mean loss and the rows that it took."""
+        """Algorithm 2 for one domain; its mean loss and the rows that it took.
+
+        Args:
+            target: D_i.
+            helpers: the sampled D_j; None for a round without line 4.
+            batches: of line 4 and line 5 for each of them.
+        """
         step, specific = self.step, self.specific
         steps = self._steps(target)
         losses, rows = [], 0
@@ -103,9 +115,10 @@ class Regularization:
         specific.enter(target)
         for helper in helpers:
             step.take()  # line 3
-            moments = self._unmoved.read(helper)
-            run(steps)  # line 4
-            self._unmoved.put_back(moments)
+            if helper is not None:
+                moments = self._unmoved.read(helper)
+                run(steps)  # line 4
+                self._unmoved.put_back(moments)
             run(steps)  # line 5
             specific.touched()
             if self._options.slots == 'loop':
@@ -115,9 +128,9 @@ class Regularization:
         step.snapshot.end()
         return tf.reduce_mean(tf.stack(losses)), rows
 
-    def _turns(self, helper: int, target: int) -> list[int]:
+    def _turns(self, helper: int | None, target: int) -> list[int]:
         steps = self._steps(target)
-        return [helper] * steps + [target] * steps
+        return ([] if helper is None else [helper] * steps) + [target] * steps
 
     def _steps(self, target: int) -> int:
         return max(1, batches_of(self._examples, target, self._config.batch_size) // 2)

@@ -1,0 +1,227 @@
+"""The contract of every learning framework: train, cut, continue, score, export."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from trainer_dataset import write_dataset, write_split
+
+from beam_jobs.errors import UserError
+from trainer.config import ModelConfig, TrainConfig
+from trainer.examples import Examples
+from trainer.export import export_model
+from trainer.frameworks import FRAMEWORKS, make_framework
+from trainer.frameworks.with_specific import WithSpecific
+from trainer.keras import keras, tf
+from trainer.models import build_model
+from trainer.train import train
+
+MODEL = ModelConfig(name='mlp', embedding_dim=4, hidden_units=[8], dropout=0.1)
+OPTIONS = {'maml': {'second_order': True}, 'mldg': {'second_order': True},
+           'finetune': {'tuning_epochs': 2},
+           'domain_negotiation': {'outer_optimizer': 'adagrad', 'outer_rate': 0.1}}
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    """Three domains and no test split: whoever reads it while training fails."""
+    directory = str(tmp_path_factory.mktemp('data') / 'tiny')
+    write_dataset(directory, {'train': {1: 150, 2: 70, 3: 33},
+                              'validation': {1: 60, 2: 40, 3: 20}, 'test': {1: 10}})
+    shutil.rmtree(os.path.join(directory, 'examples', 'test'))
+    return directory
+
+
+def made(dataset, name, model=MODEL, **kwargs):
+    keras.utils.set_random_seed(1)
+    options = kwargs.pop('options', OPTIONS.get(name, {}))
+    config = TrainConfig(model=model, framework=name, framework_options=options,
+                         **{'batch_size': 32, 'learning_rate': 0.01, **kwargs})
+    examples = Examples(dataset, 'train')
+    return make_framework(config, build_model(examples.manifest, config.model), examples)
+
+
+def logits(framework, split):
+    """Of every row of a split, by domain."""
+    return {int(batch['domain']): framework.predict(
+        {name: tf.constant(values) for name, values in batch.items()}).numpy()
+        for batch in split.in_order(1000)}
+
+
+def trackables(framework):
+    return tf.train.Checkpoint(weights=tf.train.Checkpoint(**framework.weights()),
+                               state=tf.train.Checkpoint(**framework.state()))
+
+
+@pytest.mark.parametrize('name', FRAMEWORKS)
+def test_a_cut_run_continues_and_the_export_scores_as_training_did(name, dataset, tmp_path):
+    framework = made(dataset, name)
+    validation = Examples(dataset, 'validation')
+    first = list(framework.epoch(0))
+    assert [progress.position for progress in first] == list(range(1, len(first) + 1))
+    assert np.isfinite([float(progress.loss) for progress in first]).all()
+    rest, middle = framework.epoch(1), len(first) // 2
+    for progress in rest:
+        if progress.position == middle:
+            path = trackables(framework).write(str(tmp_path / 'middle'))
+    framework.finish(validation)
+    expected = logits(framework, validation)
+
+    again = made(dataset, name)
+    trackables(again).read(path).assert_existing_objects_matched()
+    assert len(list(again.epoch(1, middle))) == len(first) - middle
+    again.finish(validation)
+    for domain, values in logits(again, validation).items():
+        np.testing.assert_allclose(values, expected[domain], atol=1e-5)
+
+    exported = export_model(framework.serving_model(), str(tmp_path / 'export'), dataset,
+                            validation, framework.config, {}, 1)
+    encoded = tf.saved_model.load(exported).signatures['encoded']
+    batches = list(validation.in_order(1000))
+    order = np.random.default_rng(0).permutation(sum(len(b['click']) for b in batches))
+    mixed = {feature.name: tf.constant(np.concatenate(
+        [batch[feature.name] for batch in batches])[order].astype(np.int64))
+        for feature in validation.features}
+    domains = np.concatenate([np.full(len(b['click']), int(b['domain'])) for b in batches])
+    scores = encoded(**mixed, domain=tf.constant(domains[order]))['score'].numpy()
+    wanted = np.concatenate([expected[int(batch['domain'])] for batch in batches])[order]
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-wanted)), atol=1e-6)
+    unseen = encoded(**mixed, domain=tf.zeros(len(order), tf.int64))['score'].numpy()
+    shared = framework.model({**mixed, 'domain': tf.constant(0)}).numpy()
+    np.testing.assert_allclose(unseen, 1 / (1 + np.exp(-shared)), atol=1e-6)
+    if isinstance(framework, WithSpecific):
+        assert np.abs(unseen - scores).max() > 1e-4
+
+
+@pytest.mark.parametrize('name', ['finetune', 'mamdr'])
+def test_a_whole_run(name, dataset, tmp_path):
+    config = TrainConfig(model=MODEL, framework=name, epochs=2, batch_size=32,
+                         checkpoint_steps=5)
+    exported = train(dataset, str(tmp_path / 'run'), config)
+    assert os.path.exists(os.path.join(exported, 'saved_model.pb'))
+
+
+def test_negotiation_with_beta_one_is_alternate_training_to_the_last_bit(dataset):
+    model = ModelConfig(name='star', embedding_dim=4, hidden_units=[8], dropout=0.1)
+    frameworks = [made(dataset, 'alternate', model),
+                  made(dataset, 'domain_negotiation', model, options={'outer_rate': 1.0})]
+    for epoch in range(2):
+        for framework in frameworks:
+            list(framework.epoch(epoch))
+        for one, other in zip(*(each.model.variables for each in frameworks), strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.name)
+
+
+def test_separate_models_are_those_of_each_domain_alone_to_the_last_bit(dataset, tmp_path):
+    model = ModelConfig(name='star', embedding_dim=4, hidden_units=[8], dropout=0.1)
+    separate = made(dataset, 'separate', model)
+    alone = made(dataset, 'alternate', model)
+    alone.examples.domains = [2]
+    alone.examples._counts = {2: alone.examples.count(2)}
+    for epoch in range(2):
+        list(separate.epoch(epoch))
+        list(alone.epoch(epoch))
+    batch = {name: tf.constant(values) for name, values in next(
+        Examples(dataset, 'validation').domain_epoch(2, 0, 100)).items()}
+    np.testing.assert_array_equal(separate.predict(batch), alone.predict(batch))
+
+
+@pytest.mark.parametrize('slots', ['run', 'loop'])
+def test_inner_slots_live_for_the_run_or_for_a_loop(dataset, slots):
+    framework = made(dataset, 'mamdr', options={'slots': slots, 'helpers': 1})
+    for epoch in range(2):
+        points = len(list(framework.epoch(epoch)))
+    steps = points - 3  # the last three are domains
+    for optimizer in (framework.optimizer, framework.regularization.step.optimizer):
+        moments = [slot.numpy() for variable in framework.model.trainable_variables
+                   for slot, _ in optimizer.slots_of(variable)]
+        assert all((moment == 0).all() for moment in moments) == (slots == 'loop')
+    assert int(framework.optimizer.iterations) == (2 * steps if slots == 'run' else 0)
+
+
+@pytest.mark.parametrize('specific', ['all', 'dense'])
+def test_differences_hold_the_rows_that_a_domain_touched_and_no_more(dataset, specific):
+    framework = made(dataset, 'mamdr', options={'specific': specific, 'helpers': 1})
+    list(framework.epoch(0))
+    table = framework.model.embedding.table
+    rows = {variable.name: place for place, variable in enumerate(
+        framework.specific.step.variables[row] for row in framework.specific.step.row_places)}
+    assert (table.name in rows) == (specific == 'all')
+    for domain in (1, 2, 3):
+        own = framework.specific.differences[domain]
+        before = table.numpy()
+        framework.specific.enter(domain)
+        changed = np.flatnonzero((table.numpy() != before).any(axis=1))
+        framework.specific.leave(keep=False)
+        np.testing.assert_array_equal(table.numpy(), before)
+        if specific == 'dense':
+            assert not len(changed) and own.dense
+            continue
+        numbers = own.rows[rows[table.name]].numbers.numpy()
+        assert len(set(numbers)) == len(numbers) < table.shape[0]
+        assert 0 < len(changed) <= len(numbers) and set(changed) <= set(numbers)
+    assert not framework.specific.differences[0].there
+
+
+def test_a_domain_keeps_its_own_rows_of_domain_variables(dataset):
+    framework = made(dataset, 'mamdr', ModelConfig(name='star', embedding_dim=4,
+                                                   hidden_units=[8]))
+    list(framework.epoch(0))
+    step = framework.specific.step
+    found = 0
+    for place, row in enumerate(step.row_places):
+        if '/domain_' in step.variables[row].name:
+            for domain in (1, 2, 3):
+                numbers = framework.specific.differences[domain].rows[place].numbers.numpy()
+                np.testing.assert_array_equal(numbers, [domain])
+                found += 1
+    assert found
+
+
+def other_dataset(tmp_path, train_rows, validation_rows, one_class=None):
+    directory = str(tmp_path / 'other')
+    rows = write_dataset(directory, {'train': train_rows, 'validation': validation_rows})
+    if one_class:
+        shutil.rmtree(os.path.join(directory, 'examples', 'train'))
+        rows['train'][one_class]['click'][:] = 0
+        write_split(directory, 'train', rows['train'])
+    return directory
+
+
+@pytest.mark.parametrize('name', ['finetune', 'mamdr', 'separate'])
+def test_domains_without_training_rows_without_validation_rows_or_with_one_class(
+        name, tmp_path):
+    directory = other_dataset(tmp_path, {1: 60, 2: 40}, {1: 30, 3: 20}, one_class=2)
+    framework = made(directory, name)
+    losses = [float(progress.loss) for progress in framework.epoch(0)]
+    assert np.isfinite(losses).all()
+    framework.finish(Examples(directory, 'validation'))
+    differences = framework.specific.differences
+    assert not differences[3].there  # no training rows: the shared model
+    assert differences[2].there == (name != 'finetune')  # not tuned without validation rows
+    rows = next(Examples(directory, 'validation').domain_epoch(3, 0, 100))
+    batch = {key: tf.constant(values) for key, values in rows.items()}
+    np.testing.assert_array_equal(framework.predict(batch), framework._predict(batch))
+
+
+@pytest.mark.parametrize('name, options, sentence', [
+    ('mamdr', {'helpers': 3}, 'helpers is 3 and only 2 other domains have training rows'),
+    ('domain_regularization', {'helpers': 0}, 'helpers must be at least 1'),
+    ('mamdr', {'gamma': 1}, 'unknown key gamma'),
+    ('domain_regularization', {'outer_rate': 1.0}, 'unknown key outer_rate'),
+    ('reptile', {'outer_optimizer': 'lamb'}, 'no optimizer lamb; there are sgd'),
+    ('domain_negotiation', {'inner_optimizer': 'lamb'}, 'no optimizer lamb; there are sgd'),
+    ('weighted_loss', {'max_weight': 1}, 'max_weight must be more than 1'),
+    ('mamdr', {'slots': 'epoch'}, 'slots must be one of run, loop'),
+    ('negotiation', {}, 'no framework negotiation; there are joint'),
+])
+def test_refusals(dataset, name, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        made(dataset, name, options=options)
+
+
+def test_regularization_needs_another_domain(tmp_path):
+    directory = other_dataset(tmp_path, {1: 20}, {1: 20})
+    with pytest.raises(UserError, match='rows of one domain only'):
+        made(directory, 'mamdr')
