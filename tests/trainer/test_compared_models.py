@@ -239,6 +239,7 @@ def test_without_hidden_layers_there_is_nothing_to_build(name):
 
 def test_mulann_learns_its_discriminator_in_training_alone():
     model = make('mulann', discriminator_units=[4])
+    assert model.batches == 'mixed'
     batch = make_rows()
     model(batch)
     assert model.losses == []

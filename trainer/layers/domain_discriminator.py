@@ -33,8 +33,8 @@ class DomainDiscriminator(DomainLayer):
     clicks are labelled in all, so it is zero here.
 
     Rows of unseen domains have no class and do not count. In inference nothing is computed.
-    Batches of one domain make the discriminator chase the domain of the last batch: mixed
-    batches suit it better.
+    Batches of one domain make the discriminator chase the domain of the last batch: it wants
+    mixed ones.
 
     Args:
         num_domains: the domains, and in row 0 the unseen ones.

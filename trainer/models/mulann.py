@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from beam_jobs.options import setting
 from trainer.keras import keras, tf
@@ -27,6 +28,11 @@ class MulANN(CTRModel):
         discriminator_units: list[int] = setting([64], minimum=1)
         strength: float = setting(0.1, minimum=0)
         ramp_steps: int = setting(1000, minimum=1)
+
+    @property
+    def batches(self) -> Literal['domain', 'mixed']:
+        """Mixed: a batch of one domain has nothing to tell apart."""
+        return 'mixed'
 
     def build_network(self) -> None:
         options = self.options
