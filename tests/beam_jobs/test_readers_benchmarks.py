@@ -124,7 +124,8 @@ def _ali_ccp(directory):
 
 def test_ali_ccp(tmp_path):
     _ali_ccp(tmp_path)
-    rows, rejected = read_all(reader_of('ali-ccp', [str(tmp_path)], {'length': 2, 'validation': 4},
+    options = {'length': 2, 'validation': 4}
+    rows, rejected = read_all(reader_of('ali-ccp', [str(tmp_path)], options,
                                         columns=('121', '109_14', '210', '301')))
     assert rejected[['source', 'line', 'reason']].values.tolist() == [
         ['sample_skeleton_train.csv', 3, 'features malformed'],
