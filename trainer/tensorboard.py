@@ -14,6 +14,7 @@ from trainer.models.base import CTRModel
 
 _METRICS = ('auc', 'gauc', 'pcoc', 'log_loss')
 _HISTOGRAM_VALUES = 100_000
+_IMAGE_HEIGHT = 120
 
 
 class Logs:
@@ -44,6 +45,22 @@ class Logs:
             for variable in model.trainable_variables:
                 tf.summary.histogram(f'weights/{variable.name.split(":")[0]}',
                                      _sample(variable))
+        self._writer.flush()
+
+    def domains(self, epoch: int, names: list[str], summaries: dict[str, np.ndarray]) -> None:
+        """Of `domain_summaries`: an image with a row a domain, and each row's mean.
+
+        Args:
+            epoch: from 1.
+            names: of the domains, in the order of the rows.
+            summaries: values in [0, 1] by name, [domains, entries].
+        """
+        with self._writer.as_default(epoch):
+            for name, values in summaries.items():
+                tall = np.repeat(values, max(1, _IMAGE_HEIGHT // len(values)), axis=0)
+                tf.summary.image(name, tall[None, :, :, None])
+                for domain, row in zip(names, values, strict=True):
+                    tf.summary.scalar(f'{name}/{domain}', float(row.mean()))
         self._writer.flush()
 
     def finish(self, config: TrainConfig, metrics: dict[str, Any], step: int) -> None:

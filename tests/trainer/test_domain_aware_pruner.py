@@ -17,7 +17,8 @@ def sigmoid(x):
 
 
 class Paper:
-    """Equations 2 to 8 and, straight through the threshold, their slopes; row by row."""
+    """Equations 2 to 8 and their slopes, straight through the threshold in the factors, and by
+    alpha / 4 in the ratio; row by row."""
 
     def __init__(self, pruner, alpha):
         self.kernels = [None if kernel is None else kernel.numpy().astype(np.float64) for kernel
@@ -42,8 +43,9 @@ class Paper:
     def backward(self, hidden, aware, upstream, by_ratio):
         """Gradients of sum(upstream * outputs) + by_ratio * ratio."""
         context, own, _ = self.kernels
-        by_value = upstream * hidden - (0 if self.kept is None else by_ratio / self.kept.size)
-        by_logit = by_value * self.slope
+        by_logit = upstream * hidden * self.slope
+        if self.kept is not None:
+            by_logit -= by_ratio * self.alpha / 4 / self.kept.size
         by_hidden = upstream * self.factors
         if own is not None:
             by_hidden = by_hidden + by_logit @ own.T

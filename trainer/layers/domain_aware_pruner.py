@@ -33,11 +33,17 @@ class DomainAwarePruner(keras.layers.Layer):
         fusion (8)            v = beta sigma(alpha x)    S(v) = v sign(v - eps)
 
     with sign(x) 1 for x > 0 and else 0: binarization gives exactly 0 and 1, fusion exact
-    zeros. The sign has no useful slope, so gradients go straight through the threshold: dS/dv
-    is taken as 1 in all three, for pruned neurons too, which can so come back; and d sign(v -
-    eps)/dv as 1 in the ratio r = 1 - ||sign(v - eps)||_1 / N of equation 9. Gradients flow
-    into e_d and h through W_p too, as nothing in the paper stops them. The paper omits
-    biases, and the pruner has one.
+    zeros. The sign has no useful slope, and the paper leaves open what stands for it. Here
+
+    * in pi, gradients go straight through the threshold: dS/dv is taken as 1 in all three,
+      for pruned neurons too, which can so come back;
+    * in the ratio r = 1 - ||sign(v - eps)||_1 / N of equation 9, d sign(v - eps)/dx is taken
+      as alpha / 4, the sigmoid's slope in its middle, for every neuron. With the sigmoid's
+      own slope, neurons far below the threshold cannot be moved, and a layer that has lost
+      too many stays so whatever the weight of the loss.
+
+    Gradients flow into e_d and h through W_p too, as nothing in the paper stops them. The
+    paper omits biases, and the pruner has one.
 
     The product with e_d is computed once a domain, which is the same sum.
 
@@ -98,13 +104,13 @@ class DomainAwarePruner(keras.layers.Layer):
         """pi of x = W_p [e_d; h], [batch, units]."""
         if self.formulation == 'scaling':
             return Factors(self.beta * tf.sigmoid(logits), tf.zeros([]))
-        values = tf.sigmoid(tf.cast(alpha, logits.dtype) * logits)
+        alpha = tf.cast(alpha, logits.dtype)
+        values = tf.sigmoid(alpha * logits)
         if self.formulation == 'fusion':
             values *= self.beta
-        kept = sign_above(values, self.epsilon)
-        ratio = 1 - tf.reduce_mean(tf.cast(kept, tf.float32))
+        ratio = share_below(logits, values <= self.epsilon, alpha / 4)
         if self.formulation == 'binarization':
-            return Factors(kept, ratio)
+            return Factors(sign_above(values, self.epsilon), ratio)
         return Factors(keep_above(values, self.epsilon), ratio)
 
     def get_config(self) -> dict[str, Any]:
@@ -127,3 +133,14 @@ def keep_above(values: tf.Tensor, threshold: float) -> tf.Tensor:
     def straight_through(values):
         return tf.where(values > threshold, values, tf.zeros_like(values)), tf.identity
     return straight_through(values)
+
+
+def share_below(logits: tf.Tensor, pruned: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """r of AdaSparse's equation 9, float32, with the gradient of -mean(slope x logits)."""
+    @tf.custom_gradient
+    def straight_through(logits):
+        def gradient(upstream):
+            share = tf.cast(upstream, logits.dtype) / tf.cast(tf.size(logits), logits.dtype)
+            return tf.fill(tf.shape(logits), -share * slope)
+        return tf.reduce_mean(tf.cast(pruned, tf.float32)), gradient
+    return straight_through(logits)

@@ -88,6 +88,20 @@ class AdaSparse(DomainAwareBackbone):
                                         self.options.r_min, self.options.r_max))
         return logit
 
+    def factors(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """pi of every layer at inference, [batch, units] by the layer's name; [1, units] where
+        all rows have the same, rows by domain in mixed batches."""
+        inputs = self.look_up(features)
+        now = self.start(inputs, training=False)
+        self.run(inputs.flat, now, training=False)
+        return now.factors
+
+    def summaries(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The share of the domain's rows for which each neuron is kept (Figure 3a), by
+        layer; one less its mean is the layer's ratio r."""
+        return {f'kept_neurons/{name}': tf.reduce_mean(tf.cast(factors > 0, tf.float32), axis=0)
+                for name, factors in self.factors(features).items()}
+
     def prune(self, layer: keras.layers.Layer, values: tf.Tensor, now: Pass) -> tf.Tensor:
         """Equation 2 for the input of `layer`."""
         values, factors = self.pruners[layer.name](

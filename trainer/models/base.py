@@ -116,21 +116,34 @@ class CTRModel(keras.Model):
         raise NotImplementedError
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        inputs = self.look_up(features, training)
+        logit = self.network(inputs, training)
+        if self.auxiliary is not None:
+            logit += tf.squeeze(self.auxiliary(self._flat(inputs.fields), inputs.rows),
+                                axis=1)  # STAR, equation 7
+        return inputs.rows.unsort(tf.cast(logit, tf.float32))
+
+    def look_up(self, features: dict[str, tf.Tensor], training: bool = False) -> Inputs:
+        """What `network` gets of a batch."""
         rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
         ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
         embedded = self.embedding(ids, training=training)
         fields = embedded.fields
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
-        flat = tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
-        inputs = Inputs(flat, fields, embedded.sequences, ids, rows)
+        inputs = Inputs(self._flat(fields), fields, embedded.sequences, ids, rows)
         normalized = self.tower_input(inputs, training)
         if self.normalization is not None:
             normalized = self.normalization(normalized, rows, training=training)
-        logit = self.network(inputs._replace(flat=normalized), training)
-        if self.auxiliary is not None:
-            logit += tf.squeeze(self.auxiliary(flat, rows), axis=1)  # STAR, equation 7
-        return rows.unsort(tf.cast(logit, tf.float32))
+        return inputs._replace(flat=normalized)
+
+    def _flat(self, fields: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
+
+    def summaries(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What TensorBoard shows of a batch of one domain: vectors with entries in [0, 1], of
+        which the domains' are put together as the rows of an image, by name."""
+        return {}
 
     def make_variables(self) -> None:
         """Builds every layer, by calling the model on two rows of unseen values."""
