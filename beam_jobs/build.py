@@ -166,7 +166,7 @@ class _ReadShard(beam.DoFn):
         bad_path = os.path.join(self._job.staging, 'bad', f'{number:06d}.arrow')
         with (Spill(good_path, row_schema(config), config.buckets, 'user') as good_rows,
               Spill(bad_path, REJECTED, config.buckets, 'row') as bad_rows):
-            for batch in self._job.reader.read(shard):
+            for batch in _reading(self._job.reader, shard):
                 good, bad = check(batch.rows, config)
                 rejected = [some for some in (batch.rejected, bad) if some.num_rows]
                 good_rows.write(good)
@@ -178,6 +178,20 @@ class _ReadShard(beam.DoFn):
         for part in bad_rows.parts:
             yield beam.pvalue.TaggedOutput('rejected', part)
         yield from good_rows.parts
+
+
+def _reading(reader: Any, shard: Any) -> Iterator[Any]:
+    """The batches of a shard; what the file system refuses is about the log here."""
+    batches = iter(reader.read(shard))
+    while True:
+        try:
+            batch = next(batches, None)
+        except OSError as error:
+            raise UserError(f'The log cannot be read: {error}; check the file, or leave it out '
+                            'of `inputs`.') from error
+        if batch is None:
+            return
+        yield batch
 
 
 class _WriteRejected(beam.DoFn):

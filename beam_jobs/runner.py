@@ -1,6 +1,7 @@
 """Running a pipeline: in this process unless told otherwise, with progress and plain errors."""
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -62,8 +63,19 @@ def telling_errors(directory: str, staging: str) -> Iterator[None]:
         _tell(staging, str(error))
         raise
     except OSError as error:
-        _tell(staging, cannot_write(directory, error))
-        raise
+        sentence = cannot_write(directory, error)
+        _tell(staging, sentence)
+        raise UserError(sentence) from error
+
+
+class _NoUserErrors(logging.Filter):
+    """Drops the tracebacks that Beam logs for errors that are the user's to mend."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], UserError))
+
+
+_NO_USER_ERRORS = _NoUserErrors()  # one, so that it is added but once
 
 
 @contextlib.contextmanager
@@ -112,6 +124,8 @@ def _problem(staging: str) -> str:
 
 
 def _tell(staging: str, sentence: str) -> None:
+    for name in ('common', 'worker.sdk_worker', 'worker.bundle_processor'):
+        logging.getLogger(f'apache_beam.runners.{name}').addFilter(_NO_USER_ERRORS)
     text = sentence.encode()[:_ROOM]
     with contextlib.suppress(OSError), open(_problem(staging), 'r+b') as file:
         file.write(text)

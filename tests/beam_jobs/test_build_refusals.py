@@ -62,10 +62,27 @@ def test_split_without_rows_says_which_days_there_are(tmp_path):
     assert not (tmp_path / 'dataset').exists()
 
 
-def test_column_that_the_log_lacks(tmp_path):
+def test_column_that_the_log_lacks(tmp_path, capfd, caplog):
     with pytest.raises(UserError, match='no column tab, which domain needs.*scene') as error:
         build(tmp_path, log(), domain=['tab'])
     assert type(error.value) is UserError
+    assert 'Traceback' not in capfd.readouterr().err + caplog.text
+
+
+class TornFile(TableReader):
+    """Its second shard cannot be read to the end."""
+
+    def read(self, shard):
+        yield from super().read(shard)
+        if shard[0] > 0:
+            raise OSError(5, 'Input/output error', 'log.csv.gz')
+
+
+def test_log_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match='log cannot be read: .*Input/output.*log.csv.gz'):
+        build_dataset(config(), 'test', str(tmp_path / 'dataset'), str(tmp_path),
+                      progress=False, reader=TornFile(log()))
+    assert not (tmp_path / 'dataset').exists()
 
 
 def test_ratio_of_a_domain_that_is_not_there(tmp_path):
