@@ -126,10 +126,8 @@ class _Run:
         state = self.state
         metrics = validate(self.framework, self.validation)
         self.logs.epoch(state.epoch + 1, metrics, self.framework.model)
-        names = {domain.id: domain.name for domain in self.validation.manifest.domains}
-        self.logs.domains(
-            state.epoch + 1, [names.get(domain, 'unseen') for domain in self.validation.domains],
-            domain_summaries(self.framework.model, self.validation))
+        self.logs.domains(state.epoch + 1, *domain_summaries(
+            self.framework.model, self.validation))
         name, value = stopping_value(metrics)
         overall = metrics['overall']
         logger.info('epoch %d: validation %s', state.epoch + 1, ', '.join(

@@ -86,8 +86,8 @@ def looked_up(model, features, aware_names):
     """Embeddings of every row [batch, fields, dim] in the batch's order, and e_d."""
     inputs = model.look_up(features)
     fields = inputs.rows.unsort(inputs.fields).numpy().astype(np.float64)
-    aware = np.concatenate([fields[:, model.fields.index(name)] for name in aware_names], axis=1)
-    return fields, aware
+    aware = [fields[:, model.fields.index(name)] for name in aware_names]
+    return fields, np.concatenate(aware, axis=1)
 
 
 @pytest.mark.parametrize('name', ['adasparse', 'dcnv2_adasparse', 'star_adasparse'])
@@ -184,7 +184,8 @@ def test_masks_by_domain_for_tensorboard(tmp_path):
     examples = Examples(str(tmp_path / 'data'), 'validation')
     model = make(pruner_inputs='domain')
     model.schedule.alpha.assign(5.0)
-    found = domain_summaries(model, examples)
+    names, found = domain_summaries(model, examples)
+    assert names == ['d1', 'd2', 'd3']
     assert list(found) == [f'kept_neurons/{name}' for name in ('hidden_0', 'hidden_1', 'head')]
     aware = model.domain_field.domain_table.numpy()[1:]
     pruner = model.pruners['hidden_1']
@@ -192,7 +193,7 @@ def test_masks_by_domain_for_tensorboard(tmp_path):
     assert_array_equal(found['kept_neurons/hidden_1'], kept)
     assert 0 < kept.mean() < 1
     logs = Logs(str(tmp_path / 'logs'))
-    logs.domains(1, ['d1', 'd2', 'd3'], found)
+    logs.domains(1, names, found)
     logs.close()
     events = EventAccumulator(str(tmp_path / 'logs'))
     events.Reload()
@@ -200,7 +201,7 @@ def test_masks_by_domain_for_tensorboard(tmp_path):
     shown = tf.make_ndarray(
         events.Tensors('kept_neurons/hidden_1/d2')[0].tensor_proto)
     assert float(shown) == pytest.approx(kept[1].mean())
-    assert domain_summaries(make('mlp'), examples) == {}
+    assert domain_summaries(make('mlp'), examples) == ([], {})
 
 
 def test_unseen_domains_and_rows_alone():
