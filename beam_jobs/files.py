@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -27,6 +28,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     """
     found = set()
     for pattern in patterns:
+        pattern = pattern.removeprefix('file://')
         names = _remote_matches(pattern) if _REMOTE.match(pattern) else _local_matches(pattern)
         if not names:
             raise UserError(f'No file matches {pattern}: name files, directories or patterns '
@@ -41,11 +43,17 @@ def open_file(path: str) -> BinaryIO:
     return gzip.GzipFile(fileobj=raw, mode='rb') if path.endswith('.gz') else raw
 
 
-def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def read_blocks(path: str, size: int = BLOCK_BYTES, begin: int = 0,
+                end: int | None = None) -> Iterator[bytes]:
     """The content of `path` in blocks of whole lines, of about `size` bytes each.
 
     Every block ends with a line feed, except perhaps the last. Memory holds one block, or
     one line where a line is longer.
+
+    Args:
+        path: the file, plain or gzipped.
+        size: of a block.
+        begin, end: the bytes that are read, at line borders; all when absent.
 
     Raises:
         UserError: the file is not there, is empty, cannot be read, or its gzip stream is
@@ -54,8 +62,12 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[bytes]:
     empty = True
     try:
         with open_file(path) as file:
+            if begin:
+                file.seek(begin)
+            left = sys.maxsize if end is None else end - begin
             rest = []
-            while data := file.read(size):
+            while data := file.read(min(size, left)):
+                left -= len(data)
                 empty = False
                 cut = data.rfind(b'\n') + 1
                 if cut:
@@ -74,6 +86,33 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         raise UserError(f'{path} is empty: name a file with rows.')
 
 
+def line_ranges(path: str, size: int) -> list[tuple[int, int | None, int]]:
+    """A file in stretches of whole lines that can be read apart.
+
+    Args:
+        path: the file; one that is gzipped has but one stretch.
+        size: the fewest bytes of a stretch, save the last.
+
+    Returns:
+        Of each stretch the first byte, the byte after the last (None: to the end of the
+        file), and the number of its first line.
+    """
+    ranges = [(0, None, 1)]
+    if path.endswith('.gz'):
+        return ranges
+    place, line = 0, 1
+    for block in read_blocks(path):
+        place += len(block)
+        line += block.count(b'\n')
+        begin, _, first = ranges[-1]
+        if place - begin >= size and block.endswith(b'\n'):
+            ranges[-1] = (begin, place, first)
+            ranges.append((place, None, line))
+    if len(ranges) > 1 and ranges[-1][0] == place:  # nothing is left for it
+        ranges.pop()
+    return ranges
+
+
 def read_whole(path: str) -> bytes:
     """All of a small file; the errors of `read_blocks`."""
     return b''.join(read_blocks(path))
@@ -90,6 +129,14 @@ def checksum(path: str) -> tuple[int, str]:
     except OSError as error:
         raise _unreadable(path, error) from None
     return size, digest.hexdigest()
+
+
+def file_size(path: str) -> int:
+    """The size of a file in bytes, as it lies there."""
+    if not _REMOTE.match(path):
+        return os.path.getsize(path)
+    from apache_beam.io.filesystems import FileSystems
+    return FileSystems.match([path])[0].metadata_list[0].size_in_bytes
 
 
 def base_name(path: str) -> str:

@@ -35,6 +35,7 @@ from beam_jobs.readers.base import (
     need_inputs,
     raw_batch,
     rejects,
+    text_shards,
 )
 from beam_jobs.readers.delimited import Dialect, read_delimited
 from beam_jobs.readers.tables import KeyedTable
@@ -81,13 +82,13 @@ class AliCcpReader(Reader):
         return [path for part in _PARTS for path in found.get(part, ())]
 
     def shards(self) -> list[Shard]:
-        return [Shard(paths[0]) for paths in self._find().values()]
+        return text_shards(paths[0] for paths in self._find().values())
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         part, paths = next(item for item in self._find().items() if item[1][0] == shard.path)
         common = self.table(paths[1], self._load_common)
         source = base_name(shard.path)
-        for block in read_delimited(shard.path, _SKELETON):
+        for block in read_delimited(shard, _SKELETON):
             bad, features = self._fields(block.columns['features'], _OWN_FIELDS)
             lines = block.lines
             columns = {'click': block.columns['click'], **features,
@@ -129,7 +130,7 @@ class AliCcpReader(Reader):
 
     def _load_common(self, path: str) -> KeyedTable:
         parts = []
-        for block in read_delimited(path, _COMMON):
+        for block in read_delimited(Shard(path), _COMMON):
             bad, features = self._fields(block.columns['features'], _COMMON_FIELDS)
             if block.rejected.num_rows or bad.any():
                 line = (block.rejected.column(1)[0].as_py() if block.rejected.num_rows

@@ -16,7 +16,7 @@ import pyarrow as pa
 from beam_jobs.errors import UserError
 from beam_jobs.files import base_name, expand
 from beam_jobs.options import from_mapping
-from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch
+from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch, text_shards
 from beam_jobs.readers.json_lines import read_json_lines
 from beam_jobs.readers.values import constant
 
@@ -60,11 +60,11 @@ class AmazonReader(Reader):
         return self._paths
 
     def shards(self) -> list[Shard]:
-        return [Shard(path) for path in self.files()]
+        return text_shards(self.files())
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         category = _category(shard.path)
-        for block in read_json_lines(shard.path, schema=_FIELDS):
+        for block in read_json_lines(shard, schema=_FIELDS):
             rows = len(block.lines)
             columns = {name: block.columns.get(field, pa.nulls(rows, pa.string()))
                        for field, name in _NAMES.items()}

@@ -9,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs.errors import UserError
+from beam_jobs.files import file_size, line_ranges
 from beam_jobs.readers.lines import Lines
+
+PART_BYTES = 256 << 20
 
 REJECTED = pa.schema([('source', pa.string()), ('line', pa.int64()), ('reason', pa.string()),
                       ('row', pa.string())])
@@ -20,13 +23,31 @@ class Shard(NamedTuple):
 
     Attributes:
         path: the file.
-        part: which part of it (a row group of a Parquet file).
+        part: which row group of a Parquet file.
         first_line: the number of the part's first row in the file.
+        begin, end: the bytes of a part of a text; `end` None is the end of the file.
     """
 
     path: str
     part: int = 0
     first_line: int = 1
+    begin: int = 0
+    end: int | None = None
+
+
+def text_shards(paths: Iterable[str], size: int = PART_BYTES) -> list[Shard]:
+    """The shards of files of text: those larger than `size` bytes are read in parts.
+
+    Where the parts begin is found by reading a file once, so small files are left whole.
+    """
+    shards = []
+    for path in paths:
+        if path.endswith('.gz') or file_size(path) <= size:
+            shards.append(Shard(path))
+        else:
+            shards += [Shard(path, first_line=line, begin=begin, end=end)
+                       for begin, end, line in line_ranges(path, size)]
+    return shards
 
 
 class RawBatch(NamedTuple):

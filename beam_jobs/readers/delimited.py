@@ -16,8 +16,10 @@ import pyarrow.csv
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import BLOCK_BYTES, base_name, read_blocks
-from beam_jobs.readers.base import Block, rejected_lines
+from beam_jobs.readers.base import Block, Shard, rejected_lines
 from beam_jobs.readers.lines import CR, LF, NOT_UTF8, Lines
+
+_MARK = b'\xef\xbb\xbf'  # some programs begin UTF-8 with it
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Dialect:
     encoding: str = 'utf-8'
 
 
-def read_delimited(path: str, dialect: Dialect, columns: frozenset[str] | None = None,
+def read_delimited(shard: Shard, dialect: Dialect, columns: frozenset[str] | None = None,
                    source: str | None = None,
                    block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-    """Reads a file block by block.
+    """Reads a file, or a part of one, block by block.
 
     Args:
-        path: plain or gzipped.
+        shard: of a file, plain or gzipped.
         dialect: how it is delimited.
         columns: the fields wanted, all when None; those that the file lacks are not given.
         source: what rejected rows call the file; its base name when absent.
@@ -52,17 +54,20 @@ def read_delimited(path: str, dialect: Dialect, columns: frozenset[str] | None =
     Raises:
         UserError: of `read_blocks`; a header that is not text or names a field twice.
     """
-    names, number = dialect.names, 1
-    for block in read_blocks(path, block_bytes):
-        if number == 1 and block.startswith(b'\xef\xbb\xbf'):
-            block = block[3:]
+    path, number, names = shard.path, shard.first_line, dialect.names
+    if names is None and shard.begin:
+        header = next(read_blocks(path, block_bytes)).removeprefix(_MARK)
+        names = _header(path, header.partition(b'\n')[0], dialect)
+    for block in read_blocks(path, block_bytes, shard.begin, shard.end):
+        if number == 1:
+            block = block.removeprefix(_MARK)
         if dialect.encoding != 'utf-8':
             block = block.decode(dialect.encoding).encode()
         if len(dialect.separator) > 1:
             block = block.replace(dialect.separator.encode(), b'\t')
         if names is None:
             header, _, block = block.partition(b'\n')
-            names, number = _header(path, header, dialect), 2
+            names, number = _header(path, header, dialect), number + 1
             if not block:
                 continue
         wanted = [n for n in names if columns is None or n in columns]
@@ -78,7 +83,7 @@ def read_small(path: str, dialect: Dialect) -> pa.Table:
         UserError: of `read_delimited`; a line that is not a row, which is named.
     """
     tables = []
-    for block in read_delimited(path, dialect):
+    for block in read_delimited(Shard(path), dialect):
         if block.rejected.num_rows:
             _, line, reason, _ = (column[0].as_py() for column in block.rejected.columns)
             raise UserError(f'{path}, line {line}: {reason}: mend or remove the line.')

@@ -11,7 +11,15 @@ import pyarrow.compute as pc
 from beam_jobs.errors import UserError
 from beam_jobs.files import base_name, expand
 from beam_jobs.options import from_mapping
-from beam_jobs.readers.base import Block, RawBatch, Reader, Shard, need_inputs, raw_batch
+from beam_jobs.readers.base import (
+    Block,
+    RawBatch,
+    Reader,
+    Shard,
+    need_inputs,
+    raw_batch,
+    text_shards,
+)
 from beam_jobs.readers.delimited import Dialect, read_delimited
 from beam_jobs.readers.json_lines import read_json_lines
 from beam_jobs.readers.parquet import parquet_shards, read_parquet
@@ -110,7 +118,9 @@ class GenericReader(Reader):
                             'files: name those of one format.')
         if formats == {'parquet'}:
             return parquet_shards(self._logs)
-        return [Shard(path) for path in self._logs]
+        if formats == {'tfrecord'}:
+            return [Shard(path) for path in self._logs]
+        return text_shards(self._logs)
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         self._expect()
@@ -218,10 +228,10 @@ def _read(shard: Shard, kind: str, dialect: Dialect,
     if kind == 'parquet':
         return read_parquet(shard, columns)
     if kind == 'jsonl':
-        return read_json_lines(shard.path)
+        return read_json_lines(shard)
     if kind == 'tfrecord':
         return read_tfrecord(shard.path)
-    return read_delimited(shard.path, dialect, columns)
+    return read_delimited(shard, dialect, columns)
 
 
 def _format(path: str, given: str | None) -> str:

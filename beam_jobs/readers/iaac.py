@@ -17,7 +17,15 @@ import pyarrow.compute as pc
 from beam_jobs.errors import UserError
 from beam_jobs.files import base_name, expand
 from beam_jobs.options import from_mapping
-from beam_jobs.readers.base import NoOptions, RawBatch, Reader, Shard, need_inputs, raw_batch
+from beam_jobs.readers.base import (
+    NoOptions,
+    RawBatch,
+    Reader,
+    Shard,
+    need_inputs,
+    raw_batch,
+    text_shards,
+)
 from beam_jobs.readers.delimited import Dialect, read_delimited
 from beam_jobs.readers.values import split_lists
 
@@ -47,10 +55,10 @@ class IaacReader(Reader):
         return self._paths
 
     def shards(self) -> list[Shard]:
-        return [Shard(path) for path in self.files()]
+        return text_shards(self.files())
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
-        for block in read_delimited(shard.path, _DIALECT):
+        for block in read_delimited(shard, _DIALECT):
             missing = {*_NAMES, 'user_id', 'item_id'} - set(block.columns)
             if missing:
                 raise UserError(f'{shard.path} has no field {min(missing)}: it is no training '

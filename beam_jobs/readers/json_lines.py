@@ -10,22 +10,22 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from beam_jobs.files import BLOCK_BYTES, base_name, read_blocks
-from beam_jobs.readers.base import Block, rejected_lines
+from beam_jobs.readers.base import Block, Shard, rejected_lines
 from beam_jobs.readers.lines import NOT_UTF8, Lines
 
 _FEW = 32  # lines that are read one by one where the block's parser stumbles
 _EXACT = 2.0**53
 
 
-def read_json_lines(path: str, block_bytes: int = BLOCK_BYTES,
+def read_json_lines(shard: Shard, block_bytes: int = BLOCK_BYTES,
                     schema: pa.Schema | None = None) -> Iterator[Block]:
-    """Reads a file block by block.
+    """Reads a file, or a part of one, block by block.
 
     Columns have the types that the values of the block show; texts that look like dates stay
     texts. Where a field's values are of several types, those lines' values are all texts.
 
     Args:
-        path: plain or gzipped.
+        shard: of a file, plain or gzipped.
         block_bytes: about how much of the file is held at a time.
         schema: the fields that are read, where they are known; others are not even parsed.
             Lines in which they have other types give texts.
@@ -33,8 +33,8 @@ def read_json_lines(path: str, block_bytes: int = BLOCK_BYTES,
     Raises:
         UserError: of `beam_jobs.files.read_blocks`.
     """
-    number, source = 1, base_name(path)
-    for data in read_blocks(path, block_bytes):
+    number, source = shard.first_line, base_name(shard.path)
+    for data in read_blocks(shard.path, block_bytes, shard.begin, shard.end):
         lines = Lines.of(data, number)
         number += lines.total
         broken = lines.not_utf8()

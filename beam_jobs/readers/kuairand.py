@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from beam_jobs.errors import UserError
 from beam_jobs.files import base_name, expand
 from beam_jobs.options import from_mapping
-from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch
+from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited, read_small
 from beam_jobs.readers.tables import KeyedTable
 from beam_jobs.readers.values import days, first_of, seconds, split_lists
@@ -58,14 +58,14 @@ class KuaiRandReader(Reader):
         return [path for paths in found.values() for path in paths]
 
     def shards(self) -> list[Shard]:
-        return [Shard(path) for path in self._find()['log_']]
+        return text_shards(self._find()['log_'])
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         found = self._find()
         users = self.table(found['user_features_'][0], _load_users)
         videos = self.table(found['video_features_basic_'][0], _load_videos)
         wanted = frozenset(_LOG)
-        for block in read_delimited(shard.path, Dialect(), wanted):
+        for block in read_delimited(shard, Dialect(), wanted):
             missing = wanted - set(block.columns)
             if missing:
                 raise UserError(f'{shard.path} has no field {min(missing)}: it is no log of '

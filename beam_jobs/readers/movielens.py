@@ -18,7 +18,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.fetch import fetch
 from beam_jobs.files import base_name, expand
 from beam_jobs.options import from_mapping
-from beam_jobs.readers.base import RawBatch, Reader, Shard, raw_batch
+from beam_jobs.readers.base import RawBatch, Reader, Shard, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited, read_small
 from beam_jobs.readers.tables import KeyedTable
 from beam_jobs.readers.values import constant, first_of, split_lists
@@ -84,13 +84,13 @@ class MovieLensReader(Reader):
         return self._paths
 
     def shards(self) -> list[Shard]:
-        return [Shard(self.files()[0])]
+        return text_shards(self.files()[:1])
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         _, items, *users = self.files()
         tables = [('item_id', self.table(items, _load_items))]
         tables += [('user_id', self.table(path, _load_users)) for path in users]
-        for block in read_delimited(shard.path, _LOGS[_plain(shard.path)]):
+        for block in read_delimited(shard, _LOGS[_plain(shard.path)]):
             columns = _renamed(block.columns)
             columns['click'] = constant(1, len(block.lines))
             if not users:

@@ -24,7 +24,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.fetch import fetch
 from beam_jobs.files import expand
 from beam_jobs.options import from_mapping, setting
-from beam_jobs.readers.base import RawBatch, Reader, Shard, raw_batch
+from beam_jobs.readers.base import RawBatch, Reader, Shard, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited, read_small
 from beam_jobs.readers.tables import KeyedTable
 from beam_jobs.readers.values import constant, whole_numbers
@@ -68,7 +68,7 @@ class OpenBanditReader(Reader):
 
     def shards(self) -> list[Shard]:
         self._find()
-        return [Shard(path) for path in self._logs]
+        return text_shards(self._logs)
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         self._find()
@@ -76,7 +76,7 @@ class OpenBanditReader(Reader):
         source = '/'.join(shard.path.split('/')[-3:])  # every policy has files of these names
         path = self._contexts[campaign]
         items = self.table(path, _load_items)
-        for block in read_delimited(shard.path, Dialect(), source=source):
+        for block in read_delimited(shard, Dialect(), source=source):
             raw, rows = block.columns, len(block.lines)
             missing = {'timestamp', 'item_id', 'click', *_USER} - set(raw)
             if missing:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from beam_jobs.errors import UserError
 from beam_jobs.files import base_name, expand
 from beam_jobs.options import from_mapping, setting
-from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch
+from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited
 from beam_jobs.readers.values import constant
 
@@ -62,12 +62,12 @@ class TaobaoThemeReader(Reader):
 
     def shards(self) -> list[Shard]:
         self._find_themes()
-        return [Shard(path) for path in self.files()]
+        return text_shards(self.files())
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         themes = self._find_themes()
         names = pa.array([f'D{n}' for n in range(1, len(themes) + 1)])
-        for block in read_delimited(shard.path, Dialect()):
+        for block in read_delimited(shard, Dialect()):
             columns = dict(block.columns)
             columns['timestamp'] = columns.pop('reach_time')
             columns['click'] = constant(1, len(block.lines))
@@ -82,7 +82,7 @@ class TaobaoThemeReader(Reader):
         """The themes in the order of their first rows; reads no further than it must."""
         if self._themes is None:
             themes, seen = [], set()
-            for block in read_delimited(self.files()[0], Dialect()):
+            for block in read_delimited(Shard(self.files()[0]), Dialect()):
                 missing = set(_FIELDS) - set(block.columns)
                 if missing:
                     raise UserError(f'{self._path} has no field {min(missing)}: it is no '

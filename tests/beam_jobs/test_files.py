@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from beam_jobs.errors import UserError
-from beam_jobs.files import checksum, expand, read_blocks, read_whole
+from beam_jobs.files import checksum, expand, file_size, line_ranges, read_blocks, read_whole
 
 TEXT = b''.join(b'%d,%s\n' % (n, b'x' * (n % 50)) for n in range(500))
 
@@ -66,6 +66,50 @@ def test_patterns(tmp_path):
 def test_unknown_remote_file_system():
     with pytest.raises(UserError, match='nowhere://x/y cannot be looked up'):
         expand(['nowhere://x/y'])
+
+
+def test_remote_files(tmp_path):
+    """Through a file system that Beam finds by the scheme, as it does for s3:// or gs://."""
+    from apache_beam.io.filesystem import FileMetadata, MatchResult
+    from apache_beam.io.localfilesystem import LocalFileSystem
+
+    class Elsewhere(LocalFileSystem):
+        @classmethod
+        def scheme(cls):
+            return 'elsewhere'
+
+        def match(self, patterns, limits=None):
+            found = super().match([pattern.removeprefix('elsewhere:/') for pattern in patterns])
+            return [MatchResult(result.pattern, [
+                FileMetadata('elsewhere:/' + meta.path, meta.size_in_bytes)
+                for meta in result.metadata_list]) for result in found]
+
+        def open(self, path, *arguments, **named):
+            return super().open(path.removeprefix('elsewhere:/'), *arguments, **named)
+
+    (tmp_path / 'a.csv').write_bytes(TEXT)
+    (tmp_path / 'b.csv.gz').write_bytes(gzip.compress(TEXT))
+    root = f'elsewhere:/{tmp_path}'
+    assert expand([root + '/']) == [root + '/a.csv', root + '/b.csv.gz']
+    for path in expand([root + '/*.csv*']):
+        assert read_whole(path) == TEXT
+    assert checksum(root + '/a.csv') == (len(TEXT), hashlib.sha256(TEXT).hexdigest())
+    assert file_size(root + '/a.csv') == len(TEXT)
+    with pytest.raises(UserError, match='No file matches elsewhere:/.*nothing'):
+        expand([root + '/nothing*'])
+    assert expand([f'file://{tmp_path}/a.csv']) == [str(tmp_path / 'a.csv')]
+
+
+@pytest.mark.parametrize('size', [1, 50, 1000, 1 << 20])
+def test_ranges_are_the_whole_file(tmp_path, size):
+    path = tmp_path / 'log.csv'
+    path.write_bytes(TEXT + b'last line without an end')
+    ranges = line_ranges(str(path), size)
+    parts = [b''.join(read_blocks(str(path), 64, begin, end)) for begin, end, _ in ranges]
+    assert b''.join(parts) == path.read_bytes()
+    assert [line for *_, line in ranges] == [
+        1 + b''.join(parts[:n]).count(b'\n') for n in range(len(parts))]
+    assert all(len(part) >= size for part in parts[:-1])
 
 
 def test_missing_file_and_directory(tmp_path):

@@ -6,12 +6,13 @@ import random
 import pytest
 
 from beam_jobs.errors import UserError
+from beam_jobs.readers.base import Shard, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited, read_small
 
 
 def _read(path, dialect=None, block_bytes=1 << 20, columns=None):
     rows, rejected = [], []
-    for block in read_delimited(str(path), dialect or Dialect(), columns,
+    for block in read_delimited(Shard(str(path)), dialect or Dialect(), columns,
                                 block_bytes=block_bytes):
         values = zip(*(column.to_pylist() for column in block.columns.values()), strict=True)
         rows += zip(block.lines.tolist(), values, strict=True)
@@ -102,3 +103,25 @@ def test_small_tables_refuse_bad_lines(tmp_path):
     path.write_text('a,b\n')
     with pytest.raises(UserError, match='holds no rows below its header'):
         read_small(str(path), Dialect())
+
+
+@pytest.mark.parametrize('size', [1, 100, 997, 1 << 20])
+@pytest.mark.parametrize('header', [True, False])
+def test_parts_of_a_file_are_the_whole(tmp_path, size, header):
+    path = tmp_path / 'log.csv'
+    lines = [f'{n},"v{n}"' if n % 7 else f'{n}' for n in range(500)]
+    lines[100:100] = ['', '']
+    path.write_text('\ufeff' + ('a,b\n' if header else '') + '\n'.join(lines))
+    dialect = Dialect(names=None if header else ('a', 'b'))
+    shards = text_shards([str(path)], size)
+    assert len(shards) > 1 or size > path.stat().st_size
+    rows, rejected = [], []
+    for shard in reversed(shards):
+        for block in read_delimited(shard, dialect, block_bytes=64):
+            rows += zip(block.lines.tolist(), *(c.to_pylist() for c in block.columns.values()),
+                        strict=True)
+            rejected += block.rejected.column('line').to_pylist()
+    numbered = [(n + 1 + header, line) for n, line in enumerate(lines) if line]
+    assert sorted(rows) == [(n, *line.replace('"', '').split(',')) for n, line in numbered
+                            if ',' in line]
+    assert sorted(rejected) == [n for n, line in numbered if ',' not in line]

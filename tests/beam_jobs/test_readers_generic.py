@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs.errors import UserError
+from beam_jobs.readers.base import Shard
 from beam_jobs.readers.json_lines import read_json_lines
 from tests.beam_jobs.reading import read_all, reader_of
 
@@ -162,7 +163,7 @@ def test_json_keeps_what_was_written(tmp_path):
     rows[40]['day'] = 'unknown'
     _write_jsonl(tmp_path / 'a.jsonl', rows)
     for size in (100, 1 << 20):
-        blocks = list(read_json_lines(str(tmp_path / 'a.jsonl'), size))
+        blocks = list(read_json_lines(Shard(str(tmp_path / 'a.jsonl')), size))
         days = [day for block in blocks for day in block.columns['day'].to_pylist()]
         ids = [str(number) for block in blocks for number in block.columns['id'].to_pylist()]
         assert days == [row['day'] for row in rows]
@@ -268,5 +269,5 @@ def test_unknown_and_mixed_formats(tmp_path):
         _read(tmp_path / 'log.[cj]*')
     with pytest.raises(UserError, match='The reader generic needs the files of a log'):
         reader_of('generic')
-    with pytest.raises(UserError, match='there is no reader generics; there are generic'):
+    with pytest.raises(UserError, match='there is no reader generics; there are ali-ccp, '):
         reader_of('generics')
