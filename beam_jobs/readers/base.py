@@ -117,6 +117,10 @@ class Reader(ABC):
         """Whether `column` is wanted."""
         return self._columns is None or column in self._columns
 
+    def wanted(self, *always: str) -> frozenset[str] | None:
+        """The columns that are wanted and `always`; None for all."""
+        return None if self._columns is None else self._columns | set(always)
+
     def table(self, path: str, load) -> Any:
         """What `load(path)` gives, kept while this reader lives, but never pickled."""
         if path not in self._tables:

@@ -76,14 +76,15 @@ def read_delimited(shard: Shard, dialect: Dialect, columns: frozenset[str] | Non
         yield _parse(source or base_name(path), lines, names, wanted, dialect)
 
 
-def read_small(path: str, dialect: Dialect) -> pa.Table:
-    """Reads a whole table, such as the properties of users or items.
+def read_small(path: str, dialect: Dialect,
+               columns: frozenset[str] | None = None) -> pa.Table:
+    """Reads a whole table, such as the properties of users or items; all fields when None.
 
     Raises:
         UserError: of `read_delimited`; a line that is not a row, which is named.
     """
     tables = []
-    for block in read_delimited(Shard(path), dialect):
+    for block in read_delimited(Shard(path), dialect, columns):
         if block.rejected.num_rows:
             _, line, reason, _ = (column[0].as_py() for column in block.rejected.columns)
             raise UserError(f'{path}, line {line}: {reason}: mend or remove the line.')

@@ -111,7 +111,7 @@ class GenericReader(Reader):
         return [*self._logs, *(expand([table.path])[0] for table in self._options.tables)]
 
     def shards(self) -> list[Shard]:
-        self.files()
+        self._expect()
         formats = {_format(path, self._options.format) for path in self._logs}
         if len(formats) > 1:
             raise UserError(f'{", ".join(self.inputs)} mixes {" and ".join(sorted(formats))} '
@@ -161,26 +161,21 @@ class GenericReader(Reader):
         """
         if self._expected is not None:
             return
-        names = []
-        for block in self._blocks(self.shards()[0]):
-            names = list(block.columns)
-            if names:
+        self.files()
+        self._expected = []
+        for block in self._blocks(Shard(self._logs[0])):
+            self._expected = list(block.columns)
+            if self._expected:
                 break
-        self._expected = names
 
     def _canonical(self, path: str, block: Block) -> dict[str, pa.Array]:
         """The columns of a block under our names."""
         raw, rows, options = block.columns, len(block.lines), self._options
-        for ours, theirs in options.columns.items():
-            if theirs not in raw and theirs not in self._expected:
-                raise UserError(f'{path} has no column {theirs} (dataset.options.columns.'
-                                f'{ours}); it has {", ".join(self._expected)}.')
         wanted = self._projection()
         names = [name for name in self._expected if wanted is None or name in wanted]
-        columns = {self._ours.get(name, name): raw[name] if name in raw else pa.nulls(rows)
+        self._check_names(path, names, raw)
+        columns = {self._ours.get(name, name): _or_nulls(raw.get(name), rows)
                    for name in dict.fromkeys([*names, *raw])}
-        columns = {name: column.cast(pa.string()) if pa.types.is_null(column.type) else column
-                   for name, column in columns.items()}
         if options.positives_only:
             columns['click'] = constant(1, rows)
         for name in ('user_id', 'item_id', 'timestamp', 'click'):
@@ -193,6 +188,16 @@ class GenericReader(Reader):
                 columns[name] = split_lists(columns[name], options.list_separator)
         return {name: column for name, column in columns.items()
                 if name not in ('source', 'line')}
+
+    def _check_names(self, path: str, names: list[str], raw: dict[str, pa.Array]) -> None:
+        lacking = [name for name in names if name not in raw]
+        if lacking and _format(path, self._options.format) == 'csv':
+            raise UserError(f'{path} has another header than {self._logs[0]}: it has no column '
+                            f'{lacking[0]}.')
+        for ours, theirs in self._options.columns.items():
+            if theirs not in raw and theirs not in self._expected:
+                raise UserError(f'{path} has no column {theirs} (dataset.options.columns.'
+                                f'{ours}); it has {", ".join(self._expected)}.')
 
     def _load_table(self, table: TableOptions):
         def load(path: str) -> KeyedTable:
@@ -220,6 +225,12 @@ class GenericReader(Reader):
             whole = whole.set_column(place, key, whole.column(key).cast(pa.string()))
             return KeyedTable(whole.filter(pc.is_valid(whole.column(key))), key)
         return load
+
+
+def _or_nulls(column: pa.Array | None, rows: int) -> pa.Array:
+    if column is None or pa.types.is_null(column.type):
+        return pa.nulls(rows, pa.string())
+    return column
 
 
 def _read(shard: Shard, kind: str, dialect: Dialect,

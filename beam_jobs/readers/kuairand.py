@@ -62,8 +62,8 @@ class KuaiRandReader(Reader):
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
         found = self._find()
-        users = self.table(found['user_features_'][0], _load_users)
-        videos = self.table(found['video_features_basic_'][0], _load_videos)
+        users = self.table(found['user_features_'][0], self._load_users)
+        videos = self.table(found['video_features_basic_'][0], self._load_videos)
         wanted = frozenset(_LOG)
         for block in read_delimited(shard, Dialect(), wanted):
             missing = wanted - set(block.columns)
@@ -95,18 +95,16 @@ class KuaiRandReader(Reader):
                 self._found[kind] = found
         return self._found
 
+    def _load_users(self, path: str) -> KeyedTable:
+        return KeyedTable(read_small(path, Dialect(), self.wanted('user_id')), 'user_id')
 
-def _load_users(path: str) -> KeyedTable:
-    return KeyedTable(read_small(path, Dialect()), 'user_id')
-
-
-def _load_videos(path: str) -> KeyedTable:
-    table = read_small(path, Dialect())
-    tags = split_lists(table.column('tag').combine_chunks(), ',')
-    table = table.set_column(table.column_names.index('tag'), 'tag', tags)
-    upload = days(table.column('upload_dt').combine_chunks())
-    return KeyedTable(table.append_column('upload_day', upload)
-                      .append_column('first_tag', first_of(tags)), 'video_id')
+    def _load_videos(self, path: str) -> KeyedTable:
+        table = read_small(path, Dialect(), self.wanted('video_id', 'tag', 'upload_dt'))
+        tags = split_lists(table.column('tag').combine_chunks(), ',')
+        table = table.set_column(table.column_names.index('tag'), 'tag', tags)
+        upload = days(table.column('upload_dt').combine_chunks())
+        return KeyedTable(table.append_column('upload_day', upload)
+                          .append_column('first_tag', first_of(tags)), 'video_id')
 
 
 def _age(timestamp: pa.Array, upload_day: pa.Array) -> pa.Array:

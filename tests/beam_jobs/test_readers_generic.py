@@ -229,6 +229,18 @@ def test_damaged_parquet(tmp_path):
         _read(path)
 
 
+def test_another_header_names_the_file(tmp_path):
+    _write_csv(tmp_path / 'a.csv', ROWS)
+    _write_csv(tmp_path / 'b.csv', [dict(reversed(row.items())) for row in ROWS])
+    rows, _ = _read(tmp_path)  # another order is none
+    assert rows['price'].tolist() == [str(row['price']) for row in ROWS] * 2
+    _write_csv(tmp_path / 'b.csv', [{k: v for k, v in row.items() if k != 'price'}
+                                    for row in ROWS])
+    with pytest.raises(UserError, match='b.csv has another header than .*a.csv: it has no '
+                       'column price'):
+        _read(tmp_path)
+
+
 def test_another_schema_names_the_file(tmp_path):
     _write_parquet(tmp_path / 'a.parquet', ROWS)
     _write_parquet(tmp_path / 'b.parquet', [{**row, 'price': 'dear'} for row in ROWS])
