@@ -18,7 +18,6 @@ from beam_jobs.examples import ExampleFile, Pieces, encode_features
 from beam_jobs.plan import Domains, Plan, first_numbers, lookup_path, read_catalogue
 from beam_jobs.sampling import NONE, draw_keys, kept, quota
 from beam_jobs.shuffle import write_arrow, write_text
-from beam_jobs.splits import OUTSIDE
 from beam_jobs.statistics import SAMPLE_ROWS
 from beam_jobs.vocabulary import Lookup
 
@@ -98,7 +97,7 @@ class Assembler:
         """Picks the rows that become examples and draws the negatives beside them."""
         split, click, keys = (codes_of_split(table), numbers(table, 'click'),
                               numbers(table, 'key'))
-        inside = split != OUTSIDE
+        inside = split >= 0
         stays = inside & kept(self._config.sampling, self._config.seed, click, keys)
         rows = np.flatnonzero(stays)
         none = np.zeros(0, np.int64)

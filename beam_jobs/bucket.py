@@ -43,6 +43,23 @@ def sort_rows(rows: pa.Table) -> tuple[pa.Table, int]:
     return pa.table(columns), int(repeats.sum())
 
 
+def with_earlier(rows: pa.Table, earlier: pa.Table) -> pa.Table:
+    """New rows together with those of a sorted bucket, told apart by the column `earlier`.
+
+    Of repeated impressions the earlier is kept: its examples are written already.
+    """
+    columns = {'source': pa.array([''] * earlier.num_rows),
+               'line': pa.array(np.zeros(earlier.num_rows, np.int64))}
+    for name in rows.column_names:
+        if name not in columns:
+            column = _whole(earlier, name)
+            text = pa.types.is_dictionary(column.type)
+            columns[name] = column.dictionary_decode() if text else column
+    old = pa.table(columns).select(rows.column_names).cast(rows.schema)
+    both = pa.concat_tables([old, rows]).combine_chunks()
+    return both.append_column('earlier', pa.array(np.arange(len(both)) < old.num_rows))
+
+
 def codes(table: pa.Table, name: str) -> np.ndarray:
     """The codes of a dictionary-encoded column; `int32[rows]`, -1 where missing."""
     return pc.fill_null(_whole(table, name).indices, -1).to_numpy(zero_copy_only=False)
@@ -77,7 +94,10 @@ def _choose(rows: pa.Table, order: np.ndarray, repeats: np.ndarray) -> np.ndarra
              else column.cast(pa.string()) for column in rest]
     ranks = [sorted_codes(pc.fill_null(column, ''))[0] for column in texts]
     ranks += [few.column('line').to_numpy(), sorted_codes(_whole(few, 'source'))[0],
-              1 - few.column('click').to_numpy(), run[places]]
+              1 - few.column('click').to_numpy()]
+    if 'earlier' in few.column_names:
+        ranks.append(~few.column('earlier').to_numpy())
+    ranks.append(run[places])
     best = np.lexsort(ranks)
     first = np.ones(len(best), bool)
     first[1:] = run[places][best[1:]] != run[places][best[:-1]]

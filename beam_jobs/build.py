@@ -17,7 +17,6 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -26,18 +25,19 @@ import pyarrow as pa
 
 from beam_jobs.account import make_manifest, write_indexes
 from beam_jobs.assemble import Assembler
-from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, values
+from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, values, with_earlier
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import Manifest, read_manifest, write_manifest
 from beam_jobs.directory import is_built, put_in_place, writing
 from beam_jobs.errors import UserError
 from beam_jobs.fingerprint import describe_source, fingerprint_of
-from beam_jobs.plan import Summary, item_columns, make_plan, write_summary
+from beam_jobs.job import Job, log_directory
+from beam_jobs.plan import Plan, Summary, item_columns, make_plan, write_summary
 from beam_jobs.readers.base import REJECTED
 from beam_jobs.rows import DAY, check, column_of, row_schema
-from beam_jobs.runner import plain_errors, progress_lines, run, telling_errors
+from beam_jobs.runner import plain_errors, progress_lines, run
 from beam_jobs.shuffle import Part, Spill, load, read_arrow, write_arrow, write_text
-from beam_jobs.splits import Splitter
+from beam_jobs.splits import EARLIER, OneSplit, Splitter
 from beam_jobs.statistics import WriteStatistics
 from beam_jobs.summaries import FirstSeen, NumberCounts, TableCounts
 from beam_jobs.survey import Survey
@@ -87,27 +87,27 @@ def build_dataset(config: DatasetConfig, name: str, directory: str, cache: str,
     if not shards:
         raise UserError('The log has no rows: check `inputs` of the dataset section.')
     with writing(directory):
-        with plain_errors(job.staging), _progress(job, len(shards), progress):
-            run(lambda pipeline: _dataset(pipeline, job, shards), beam_args)
+        run_job(job, shards, beam_args, progress)
         manifest = make_manifest(config, building, job.staging, name, fingerprint, source)
-        write_indexes(config, building, job.staging, list(manifest.splits))
-        shutil.rmtree(job.staging)
-        write_manifest(building, manifest)
-        put_in_place(building, directory)
+        complete(job, manifest, directory)
     return manifest
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every worker is told."""
+def run_job(job: Job, shards: Sequence[Any], beam_args: Sequence[str], progress: bool) -> None:
+    """Runs the pipeline; what it leaves is `complete` but for the manifest."""
+    with plain_errors(job.staging), _progress(job, len(shards), progress):
+        run(lambda pipeline: _dataset(pipeline, job, shards), beam_args)
+    splits = list(Plan.read(job.staging).splits)
+    write_indexes(job.config, job.directory, job.staging, splits)
 
-    config: DatasetConfig
-    directory: str
-    staging: str
-    reader: Any
 
-    def telling_errors(self) -> contextlib.AbstractContextManager:
-        return telling_errors(self.directory.removesuffix('.building'), self.staging)
+def complete(job: Job, manifest: Manifest, directory: str) -> None:
+    """Drops what is not part of the dataset, writes the manifest and moves it in place."""
+    if job.config.extendable:
+        os.rename(os.path.join(job.staging, 'bucket'), log_directory(job.directory))
+    shutil.rmtree(job.staging)
+    write_manifest(job.directory, manifest)
+    put_in_place(job.directory, directory)
 
 
 def _progress(job: Job, shards: int, wanted: bool) -> contextlib.AbstractContextManager:
@@ -129,7 +129,9 @@ def _dataset(pipeline: beam.Pipeline, job: Job, shards: Sequence[Any]) -> None:
     _ = (read.rejected
          | 'RejectedByBucket' >> beam.GroupByKey()
          | 'WriteRejected' >> beam.ParDo(_WriteRejected(job)))
-    rows = (read.rows
+    earlier = pipeline | 'EarlierRows' >> beam.Create(_earlier_rows(job))
+    rows = ((read.rows, earlier)
+            | 'WithEarlier' >> beam.Flatten()
             | 'RowsByBucket' >> beam.GroupByKey()
             | 'SortAndSplit' >> beam.ParDo(
                 _SortBucket(job), beam.pvalue.AsSingleton(survey)).with_outputs(
@@ -226,25 +228,38 @@ class _SortBucket(beam.DoFn):
             yield from self._sort(*parts, survey)
 
     def _sort(self, bucket: int, parts: Iterable[Part], survey: Survey) -> Iterator[Any]:
-        config = self._job.config
-        table, duplicates = sort_rows(load(Part(*part) for part in parts))
+        table, duplicates = sort_rows(self._rows([Part(*part) for part in parts]))
         keys = row_keys(table)
-        splitter = _splitter(config, survey)
+        splitter = _splitter(self._job, survey)
         split = splitter.assign(codes(table, 'user'), numbers(table, 'timestamp'), keys)
+        if self._job.extension:
+            split = np.where(numbers(table, 'earlier'), np.int8(EARLIER), split)
+            table = table.drop(['earlier'])
         table = table.append_column('split', pa.array(split))
         table = table.append_column('key', pa.array(keys))
         path = os.path.join(self._job.staging, 'bucket', f'{bucket:06d}.arrow')
         write_arrow(path, table)
-        for key, summary in _summaries(bucket, table, duplicates, splitter.names, config):
-            yield beam.pvalue.TaggedOutput('summaries', (key, summary))
+        config = self._job.config
+        if not self._job.extension:
+            for summary in _feature_summaries(table, splitter.names, config):
+                yield beam.pvalue.TaggedOutput('summaries', summary)
+        for summary in _summaries(bucket, table, duplicates, config):
+            yield beam.pvalue.TaggedOutput('summaries', summary)
         yield bucket, path
 
+    def _rows(self, parts: list[Part]) -> pa.Table:
+        new = [part for part in parts if part.rows >= 0]
+        rows = load(new) if new else row_schema(self._job.config).empty_table()
+        if not self._job.extension:
+            return rows
+        files = [read_arrow(part.path) for part in parts if part.rows < 0]
+        return with_earlier(rows, files[0] if files else rows.slice(0, 0))
 
-def _summaries(bucket: int, table: pa.Table, duplicates: int, splits: list[str],
-               config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
-    """What is counted in a bucket; what features are made of, in the training split alone."""
-    split, train = numbers(table, 'split'), _training(splits)
-    in_training = np.isin(split, train)
+
+def _feature_summaries(table: pa.Table, splits: list[str],
+                       config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
+    """What features are made of, in the training split alone."""
+    in_training = np.isin(numbers(table, 'split'), _training(splits))
     yield 'vocabulary/domain', count_values(table, 'domain', in_training)
     for feature in config.features:
         if feature.kind == 'numeric':
@@ -253,6 +268,12 @@ def _summaries(bucket: int, table: pa.Table, duplicates: int, splits: list[str],
         elif feature.kind != 'history':
             yield f'vocabulary/{feature.name}', count_values(
                 table, column_of(feature, config), in_training)
+
+
+def _summaries(bucket: int, table: pa.Table, duplicates: int,
+               config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
+    """What is counted in a bucket, all of it."""
+    split = numbers(table, 'split')
     yield 'duplicates', TableCounts(pa.table({'what': ['duplicates'], 'rows': [duplicates]}), 1)
     of_domain = codes(table, 'domain')
     day = (numbers(table, 'timestamp') // DAY).astype(np.int64)
@@ -327,14 +348,23 @@ def _written_summary(keyed: tuple[str, Summary], job: Job) -> tuple[str, Any]:
 
 
 def _planned(_: None, job: Job, survey: Survey, summaries: dict[str, Any]) -> str:
-    splitter = _splitter(job.config, survey)
+    splitter = _splitter(job, survey)
     with job.telling_errors():
-        make_plan(job.config, job.staging, splitter.names, splitter.days, survey, summaries)
+        make_plan(job.config, job.staging, splitter.names, splitter.days, survey, summaries,
+                  job.extension and job.extension.features)
     return job.staging
 
 
-def _splitter(config: DatasetConfig, survey: Survey) -> Splitter:
-    return Splitter(config.split, config.seed, min(survey.days), survey.timestamps)
+def _splitter(job: Job, survey: Survey) -> Splitter | OneSplit:
+    if job.extension:
+        return OneSplit(job.extension.split, job.extension.days)
+    return Splitter(job.config.split, job.config.seed, min(survey.days), survey.timestamps)
+
+
+def _earlier_rows(job: Job) -> list[tuple[int, Part]]:
+    """The rows of the dataset that is extended, as parts of -1 rows: whole files."""
+    return [(bucket, Part(path, 0, 0, -1))
+            for bucket, path in (job.extension.log if job.extension else [])]
 
 
 def _training(splits: list[str]) -> list[int]:

@@ -134,6 +134,8 @@ class DatasetConfig:
         max_rejected_share: more unreadable rows than this share of all fail the build.
         buckets: into how many buckets users are hashed; a worker holds one at a time.
         seed: keys every random draw.
+        extendable: whether the dataset keeps the rows that it was built from, in `log/`, so
+            that days can be added to it without building the days before again.
     """
 
     reader: str
@@ -146,6 +148,7 @@ class DatasetConfig:
     max_rejected_share: float = setting(0.01, minimum=0, maximum=1)
     buckets: int = setting(16, minimum=1, maximum=65536)
     seed: int = setting(1, minimum=0)
+    extendable: bool = False
 
     def __post_init__(self):
         names = [feature.name for feature in self.features]

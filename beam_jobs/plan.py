@@ -125,7 +125,7 @@ class Domains:
 
 def make_plan(config: DatasetConfig, staging: str, splits: list[str],
               days: Mapping[str, tuple[str, str]], survey: Survey,
-              summaries: Mapping[str, Any]) -> Plan:
+              summaries: Mapping[str, Any], features: list[Feature] | None = None) -> Plan:
     """Draws up the plan from the summaries and writes it to `staging`.
 
     Args:
@@ -135,6 +135,7 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
         days: of the splits whose days the configuration fixes.
         survey: of the log.
         summaries: what `write_summary` returned, by key.
+        features: of the dataset that is extended; absent, they follow from the summaries.
 
     Raises:
         UserError: a split has no rows, or a CTR ratio is of no domain, or is missing.
@@ -148,7 +149,7 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
             raise UserError(f'The split {name} ({where}) has no rows: the log covers '
                             f'{survey.days_covered()}.')
     codes, names = sorted_codes(_column(counts, 'domain'))
-    clicks = np.where(split == OUTSIDE, 0, counts['clicks'].to_numpy())
+    clicks = np.where(split < 0, 0, counts['clicks'].to_numpy())
     positives = sum_by(codes, clicks, len(names))
     ratios = _ratios(config, names, positives)
     negatives = np.asarray([negatives_of(count, ratios[name]) if name in ratios else 0
@@ -164,8 +165,9 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
         _number_positives(staging, counts, codes, clicks)
         _write_catalogue(config, staging, names)
     expected = [float(each[split == number].sum()) for number in range(len(splits))]
-    plan = Plan(_features(config, summaries), splits, _observed_days(staging, splits, days),
-                summaries['duplicates'], int(rows[split == OUTSIDE].sum()), ratios,
+    plan = Plan(features or _features(config, summaries), splits,
+                _observed_days(staging, splits, days), summaries['duplicates'],
+                int(rows[split == OUTSIDE].sum()), ratios,
                 dict(zip(splits, expected, strict=True)))
     plan.write(staging)
     return plan
@@ -218,7 +220,7 @@ def _number_positives(staging: str, counts: pa.Table, domain: np.ndarray,
                       clicks: np.ndarray) -> None:
     """Writes where each bucket's numbers begin: in the order of domain, split, bucket."""
     split, bucket = counts['split'].to_numpy(), counts['bucket'].to_numpy()
-    inside = np.flatnonzero(split != OUTSIDE)
+    inside = np.flatnonzero(split >= 0)
     order = inside[np.lexsort((bucket[inside], split[inside], domain[inside]))]
     before = np.cumsum(clicks[order]) - clicks[order]
     of_domain = np.searchsorted(domain[order], domain[order])

@@ -10,6 +10,7 @@ from beam_jobs.rows import DAY
 from beam_jobs.summaries import NumberCounts
 
 OUTSIDE = -1
+EARLIER = -2  # a row of the dataset that is being extended
 _THREE = ('train', 'validation', 'test')
 
 
@@ -57,11 +58,7 @@ class Splitter:
             return np.searchsorted(self._thresholds, timestamp, side='right').astype(np.int8)
         if self._config.by == 'user':
             return self._within_users(user, keys)
-        day = timestamp // DAY
-        splits = np.full(len(day), OUTSIDE, np.int8)
-        for number, (first, last) in enumerate(self.days.values()):
-            splits[(day >= day_number(first)) & (day <= day_number(last))] = number
-        return splits
+        return _by_days(self.days, timestamp)
 
     def _within_users(self, user: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Cuts each user's rows, in random order, at the fractions.
@@ -81,6 +78,21 @@ class Splitter:
         return np.searchsorted(self._shares, position, side='right').astype(np.int8)
 
 
+class OneSplit:
+    """Gives new rows of a dataset that is extended the number 0, if they are of its days.
+
+    Attributes:
+        names, days: as of `Splitter`.
+    """
+
+    def __init__(self, name: str, days: tuple[str, str]):
+        self.names, self.days = [name], {name: days}
+
+    def assign(self, user: np.ndarray, timestamp: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """As `Splitter.assign`."""
+        return _by_days(self.days, timestamp)
+
+
 def day_number(day: str) -> int:
     """Days since 1970 of an ISO day."""
     return (datetime.date.fromisoformat(day) - datetime.date(1970, 1, 1)).days
@@ -89,6 +101,14 @@ def day_number(day: str) -> int:
 def day_name(number: int) -> str:
     """The ISO day so many days after 1970-01-01."""
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=int(number))).isoformat()
+
+
+def _by_days(days: dict[str, tuple[str, str]], timestamp: np.ndarray) -> np.ndarray:
+    day = timestamp // DAY
+    splits = np.full(len(day), OUTSIDE, np.int8)
+    for number, (first, last) in enumerate(days.values()):
+        splits[(day >= day_number(first)) & (day <= day_number(last))] = number
+    return splits
 
 
 def _periods(config: SplitConfig, first_day: int) -> dict[str, tuple[str, str]]:
