@@ -159,7 +159,7 @@ def test_what_to_attend_to_is_an_option():
     plain = dataclasses.replace(manifest(), features=manifest().features[:2])
     for options, of, message in (
             ({'history': 'genres'}, None, 'no history of the item; there are history, recent'),
-            ({'category': 'age'}, None, 'no other categorical feature of the item; there are t'),
+            ({'category': 'age'}, None, 'no other categorical feature of the item; there are'),
             ({'activation': 'steep'}, None, 'no activation of Keras'),
             ({}, plain, 'of the kind history')):
         with pytest.raises(UserError, match=message):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
+
+import numpy as np
 
 from beam_jobs.options import setting
 from trainer.keras import keras, tf
 from trainer.layers.domain_aware_pruner import DomainAwarePruner
 from trainer.layers.domain_rows import DomainRows
+from trainer.layers.packed_network import PackedNetwork
 from trainer.layers.pruning_schedule import PruningSchedule, Schedule
 from trainer.layers.sparsity import sparsity_loss
 from trainer.models.base import Inputs
@@ -66,6 +69,11 @@ class AdaSparse(DomainAwareBackbone):
             if self.r_min > self.r_max:
                 raise ValueError('r_min must not be more than r_max.')
 
+    # When skipping what is pruned is faster, by tests/benchmarks/adasparse_serving.py: it does
+    # less than this share of the dense products, for at least so many rows a domain.
+    PACK_BELOW: ClassVar[float] = 0.9
+    PACK_ROWS: ClassVar[int] = 1024
+
     def build_network(self) -> None:
         options = self.options
         self.schedule = PruningSchedule(options.alpha_steps, options.lambda_growth,
@@ -76,11 +84,21 @@ class AdaSparse(DomainAwareBackbone):
             reads_hidden=options.pruner_inputs == 'both', name=f'{layer.name}_pruner')
             for layer in (*self.crosses, *self.hidden, self.head)}
 
+        self.packed = None
+
+    @property
+    def fixed_factors(self) -> bool:
+        """Whether pi depends on the domain alone, so that it is known before any row comes."""
+        return (self.options.pruner_inputs == 'domain'
+                and list(self.options.domain_aware) == ['domain'])
+
     def start(self, inputs: Inputs, training: bool) -> Pass:
         return Pass(self.domain_aware(inputs), self.schedule(None, training=training),
                     inputs.rows, training)
 
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        if self.packed is not None and not training:
+            return self._serve(inputs)
         now = self.start(inputs, training)
         logit = self.run(inputs.flat, now, training)
         if training and self.options.formulation != 'scaling':
@@ -101,6 +119,48 @@ class AdaSparse(DomainAwareBackbone):
         layer; one less its mean is the layer's ratio r."""
         return {f'kept_neurons/{name}': tf.reduce_mean(tf.cast(factors > 0, tf.float32), axis=0)
                 for name, factors in self.factors(features).items()}
+
+    def fold(self) -> None:
+        """Leaves out what is pruned, where that is known and serves faster (`PACK_BELOW`)."""
+        super().fold()
+        if self.fixed_factors and self.options.backbone == 'mlp':
+            packed = self.pack()
+            widths = [self.pruners[layer.name].bias.shape[0]
+                      for layer in (*self.hidden, self.head)]
+            if packed.share([*widths, 1]) < self.PACK_BELOW:
+                self.packed = packed
+
+    def unfold(self) -> None:
+        super().unfold()
+        self.packed = None
+
+    def _serve(self, inputs: Inputs) -> tf.Tensor:
+        def masked():
+            return self.run(inputs.flat, self.start(inputs, False), False)
+
+        def skipping():
+            return tf.squeeze(self.packed(inputs.flat, inputs.rows), axis=1)
+        least = self.PACK_ROWS * tf.size(inputs.rows.present)
+        return tf.cond(tf.shape(inputs.flat)[0] >= least, skipping, masked)
+
+    def pack(self) -> PackedNetwork:
+        """The MLP without each domain's pruned neurons."""
+        everyone = DomainRows(tf.range(self.num_domains), self.num_domains)
+        vectors = tf.convert_to_tensor(self.domain_field.domain_table)
+        alpha = tf.convert_to_tensor(self.schedule.alpha)
+        kernels, biases, factors = [], [], []
+        for layer in (*self.hidden, self.head):
+            kernel, bias = self.domain_weights(layer)
+            width = tf.zeros([self.num_domains, kernel.shape[1]])
+            _, found = self.pruners[layer.name]((width, vectors), everyone, alpha)
+            for values, value in ((kernels, kernel), (biases, bias),
+                                  (factors, found.factors.numpy())):
+                values.append(value)
+        return PackedNetwork(kernels, biases, factors, self.options.activation)
+
+    def domain_weights(self, layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
+        """W and b of a layer for every domain, [domains or 1, ...]."""
+        return layer.kernel.numpy()[None], layer.bias.numpy()[None]
 
     def prune(self, layer: keras.layers.Layer, values: tf.Tensor, now: Pass) -> tf.Tensor:
         """Equation 2 for the input of `layer`."""
