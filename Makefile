@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint lock setup
+.PHONY: demo test test-slow test-flink lint lock setup
 
 # Runs the whole pipeline on MovieLens-100K through kfp.local and prints the result.
 demo: setup
@@ -10,10 +10,14 @@ demo: setup
 
 test: setup
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not flink"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Builds a dataset on a real Flink cluster on this machine; needs Java 11 or 17 and Maven.
+test-flink: setup
+	$(BIN)/python -m pytest tests/flink -m flink -s
 
 lint: setup
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def test_a_worse_model_is_not_pushed(home, capfd):
     assert _versions(home) == before
 
 
-def test_training_that_was_killed_goes_on(home, capfd):
+def test_training_that_was_killed_goes_on(home, caplog):
     arguments = ['train', str(home / 'shops.yaml'), '--workspace', str(home / 'runs'),
                  '--set', 'train.epochs=20', '--set', 'train.patience=20',
                  '--set', 'train.checkpoint_steps=10']
@@ -110,8 +110,7 @@ def test_training_that_was_killed_goes_on(home, capfd):
     run, = set(os.listdir(training)) - before
     assert not (training / run / 'export').exists()
     assert main(arguments) == 0
-    out = capfd.readouterr().out
-    assert 'Continuing at epoch' in out
+    assert 'Continuing at epoch' in caplog.text
     assert set(os.listdir(training)) - before == {run}
     assert (training / run / 'export' / 'saved_model.pb').exists()
 
