@@ -183,7 +183,7 @@ def test_a_new_domain_is_added_from_its_data_alone(dataset, tmp_path):  # noqa: 
 def test_any_model_takes_inner_steps(name):
     keras.utils.set_random_seed(1)
     model = build_model(make_manifest(3), ModelConfig(name=name, embedding_dim=4,
-                                                      hidden_units=[6]))
+                                                      hidden_units=[8, 6]))
     step = InnerStep(model, make_optimizer('sgd', 0.05))
     before = whole(step)
     step.take()
