@@ -28,7 +28,7 @@ from beam_jobs.assemble import Assembler
 from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, values, with_earlier
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import Manifest, read_manifest, write_manifest
-from beam_jobs.directory import is_built, put_in_place, writing
+from beam_jobs.directory import is_built, local_path, put_in_place, writing
 from beam_jobs.errors import UserError
 from beam_jobs.fingerprint import describe_source, fingerprint_of
 from beam_jobs.job import Job, log_directory
@@ -70,6 +70,7 @@ def build_dataset(config: DatasetConfig, name: str, directory: str, cache: str,
     Raises:
         UserError: the log, the configuration or the directory does not do; one sentence.
     """
+    directory = local_path(directory)
     if reader is None:
         from beam_jobs.readers import make_reader
         reader = make_reader(config, cache)
@@ -78,7 +79,7 @@ def build_dataset(config: DatasetConfig, name: str, directory: str, cache: str,
     if is_built(directory, fingerprint):
         log.info('%s is up to date', directory)
         return read_manifest(directory)
-    building = directory.rstrip('/') + '.building'
+    building = directory + '.building'
     with writing(directory):
         shutil.rmtree(building, ignore_errors=True)
         os.makedirs(building)

@@ -11,6 +11,7 @@ A dataset is complete when its `manifest.json` is there, which is written last.
     vocabulary/<name>.txt                        UTF-8, one value a line, most frequent first;
                                                  line n (from 1) has id n, unseen values id 0
     rejected/part-*.jsonl                        {"source", "line", "reason", "row"}
+    log/                                         the rows, where a dataset is `extendable`
     statistics/, schema.pbtxt, report.html       of TensorFlow Data Validation
 
 A tf.Example has int64 lists: `user_id`, `item_id`, `domain`, `timestamp` (seconds), `click`,

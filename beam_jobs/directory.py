@@ -9,6 +9,18 @@ from beam_jobs.dataset import MANIFEST, read_manifest
 from beam_jobs.errors import UserError
 
 
+def local_path(directory: str) -> str:
+    """The absolute path of a directory that is to be written.
+
+    Raises:
+        UserError: it is an address; a dataset is written to a file system.
+    """
+    if '://' in directory:
+        raise UserError(f'{directory} is an address, and a dataset is written to a directory: '
+                        'name one on a file system that all workers share.')
+    return os.path.abspath(directory)
+
+
 def is_built(directory: str, fingerprint: str) -> bool:
     """Whether `directory` holds a complete dataset of this fingerprint.
 

@@ -21,7 +21,7 @@ from beam_jobs.account import make_manifest
 from beam_jobs.build import complete, run_job
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import MANIFEST, Manifest, Rows, read_manifest, read_vocabulary
-from beam_jobs.directory import writing
+from beam_jobs.directory import local_path, writing
 from beam_jobs.errors import UserError
 from beam_jobs.fingerprint import describe_source
 from beam_jobs.job import Extension, Job, log_directory
@@ -50,6 +50,7 @@ def extend_dataset(base: str, directory: str, split: str, days: tuple[str, str],
     Raises:
         UserError: `base` cannot be extended, by this split or at all; or as `build_dataset`.
     """
+    base, directory = os.path.abspath(base), local_path(directory)
     manifest = read_manifest(base)
     config = from_mapping(DatasetConfig, manifest.config, os.path.join(base, MANIFEST))
     config = dataclasses.replace(config, inputs=inputs)
@@ -61,7 +62,7 @@ def extend_dataset(base: str, directory: str, split: str, days: tuple[str, str],
     shards = list(reader.shards())
     if not shards:
         raise UserError('The log has no rows: check `inputs`.')
-    building = directory.rstrip('/') + '.building'
+    building = directory + '.building'
     staging = os.path.join(building, 'staging')
     log = [(int(name.split('.')[0]), os.path.join(log_directory(base), name))
            for name in sorted(os.listdir(log_directory(base)))]

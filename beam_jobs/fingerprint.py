@@ -9,7 +9,7 @@ from typing import Any
 from beam_jobs.config import DatasetConfig
 from beam_jobs.options import to_mapping
 
-_NO_PART = ('validat', 'evaluat', 'judge', 'simulate', 'metrics', 'fetch', 'runner',
+_NO_PART = ('validat', 'evaluat', 'judge', 'simulat', 'metrics', 'fetch', 'runner',
             'directory', 'exported', 'intervals', 'model_inputs', 'report', 'score', 'verdict')
 
 
@@ -47,8 +47,9 @@ def _code() -> str:
     paths = sorted(glob.glob(os.path.join(here, '**', '*.py'), recursive=True))
     digest = hashlib.sha256()
     for path in paths:
-        if os.path.basename(path).startswith(_NO_PART):
+        name = os.path.relpath(path, here)
+        if name.startswith(_NO_PART):
             continue
         with open(path, 'rb') as file:
-            digest.update(os.path.relpath(path, here).encode() + b'\0' + file.read())
+            digest.update(name.encode() + b'\0' + file.read())
     return digest.hexdigest()

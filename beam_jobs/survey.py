@@ -94,7 +94,8 @@ class Survey:
             return
         reason, count = min(self.reasons.items(), key=lambda item: (-item[1], item[0]))
         source, line = self.examples[reason]
-        raise UserError(
-            f'{self.rejected:,} of {self.read:,} rows of the log cannot be used, more than '
-            f'max_rejected_share allows ({config.max_rejected_share:.2%}): the commonest '
-            f'reason is "{reason}" ({count:,} rows, the first at {source}:{line}).')
+        what = (f'{self.rejected:,} of {self.read:,} rows of the log cannot be used, more than '
+                f'max_rejected_share allows ({config.max_rejected_share:.2%})' if self.good
+                else f'None of the {self.read:,} rows of the log can be used')
+        raise UserError(f'{what}: the commonest reason is "{reason}" ({count:,} rows, the '
+                        f'first at {source}:{line}).')

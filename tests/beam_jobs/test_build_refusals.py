@@ -54,6 +54,16 @@ def test_no_rows(tmp_path):
                       reader=TableReader(log(0), shards=0), progress=False)
 
 
+def test_no_row_that_can_be_used(tmp_path):
+    with pytest.raises(UserError, match='None of the 60 rows.*"click not 0 or 1".*log.csv:1'):
+        build(tmp_path, log(click=['yes'] * 60), max_rejected_share=1.0)
+
+
+def test_directory_that_is_an_address(tmp_path):
+    with pytest.raises(UserError, match='s3://here is an address'):
+        build_dataset(config(), 'test', 's3://here', '', reader=TableReader(log()))
+
+
 def test_split_without_rows_says_which_days_there_are(tmp_path):
     days = DAYS | {'validation': ('1970-02-01', '1970-02-07')}
     with pytest.raises(UserError, match='split validation .1970-02-01 to 1970-02-07. has '
