@@ -35,4 +35,4 @@ $(VENV)/.installed: requirements.txt setup.py
 
 # Renews the lock from requirements.in; needs uv.
 lock:
-	uv pip compile --python-version 3.11 --generate-hashes --allow-unsafe requirements.in -o requirements.txt
+	uv pip compile --custom-compile-command 'make lock' --python-version 3.11 --generate-hashes --allow-unsafe requirements.in -o requirements.txt
