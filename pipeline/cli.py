@@ -59,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
                  beam=True)
     _config_arguments(build)
 
+    simulate = _add(datasets, 'simulate', _dataset_simulate,
+                    'write a simulated log of many domains, with its true probabilities')
+    simulate.add_argument('preset', metavar='PRESET', help='whose figures it takes')
+    simulate.add_argument('--rows', type=int, default=1_000_000, help='impressions '
+                          '(%(default)s)')
+    simulate.add_argument('--seed', type=int, default=1, help='of every draw (%(default)s)')
+    simulate.add_argument('--workspace', default=WORKSPACE,
+                          help='the log goes to simulated/PRESET in it (%(default)s)')
+
     train = _add(commands, 'train', _train, 'train and export a model on a built dataset')
     _config_arguments(train)
 
@@ -185,6 +194,17 @@ def _dataset_build(arguments: argparse.Namespace) -> None:
     if found.anomalies:
         raise UserError(found.message)
     print(f'{found.message}\nThe dataset: {directory}')
+
+
+def _dataset_simulate(arguments: argparse.Namespace) -> None:
+    from beam_jobs.simulate import simulate
+
+    directory = os.path.join(arguments.workspace, 'simulated', arguments.preset)
+    ceiling = simulate(arguments.preset, arguments.rows, directory, seed=arguments.seed)
+    overall = ceiling['all']['overall']
+    print(f'{overall["impressions"]:,} impressions in {directory}; no model of them can be '
+          f'expected above AUC {overall["auc"]:.4f}, GAUC {overall["gauc"]:.4f}, nor below a '
+          f'log loss of {overall["log_loss"]:.4f}')
 
 
 def _train(arguments: argparse.Namespace) -> None:

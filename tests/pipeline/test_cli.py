@@ -9,7 +9,7 @@ import pytest
 from pipeline.cli import main
 
 COMMANDS = ([], ['run'], ['compile'], ['submit'], ['dataset'], ['dataset', 'fetch'],
-            ['dataset', 'build'], ['train'], ['evaluate'], ['push'],
+            ['dataset', 'build'], ['dataset', 'simulate'], ['train'], ['evaluate'], ['push'],
             ['compare'])
 
 
