@@ -14,10 +14,20 @@ _NO_PART = ('validat', 'evaluat', 'judge', 'simulat', 'metrics', 'fetch', 'runne
 
 
 def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:
-    """The reader and its raw files: base name, size and SHA-256, in a fixed order."""
+    """The reader and its raw files: base name, size and SHA-256, in a fixed order.
+
+    Of a simulated log also the `ceiling`, the metrics of its true click probabilities, which
+    the simulator left in `truth/` beside it.
+    """
     files = [_describe(path) for path in reader.files()]
-    return {'reader': config.reader,
-            'inputs': sorted(files, key=lambda file: (file['name'], file['sha256']))}
+    source = {'reader': config.reader,
+              'inputs': sorted(files, key=lambda file: (file['name'], file['sha256']))}
+    for path in config.inputs or []:
+        truth = os.path.join(os.path.dirname(path.rstrip('/')), 'truth', 'ceiling.json')
+        if os.path.exists(truth):
+            with open(truth, encoding='utf-8') as file:
+                source['ceiling'] = json.load(file)
+    return source
 
 
 def fingerprint_of(config: DatasetConfig, source: dict[str, Any]) -> str:

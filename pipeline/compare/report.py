@@ -1,7 +1,6 @@
 """Writes a comparison as CSV, Markdown and a page."""
 
 import html
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +13,8 @@ def write_reports(dataset: str, directory: str, results: Sequence[Result],
                   baseline: str) -> str:
     """Writes `table.csv`, `table.md` and `table.html` into `directory`.
 
-    Where a simulated log left its ceiling beside it (`source.truth` of the manifest), the
-    table says how much of the way from the baseline to it each method goes.
+    Where the log was simulated, and the manifest has its ceiling, the table says how much of
+    the way from the baseline to it each method goes.
 
     Returns:
         The Markdown table and where the files are, to be printed.
@@ -81,11 +80,7 @@ def _plot(rows: Sequence[dict[str, Any]], metric: str, title: str) -> str:
 
 
 def _ceiling(dataset: str) -> dict[str, Any] | None:
-    """The metrics of the true click probabilities, where the log was simulated."""
+    """The metrics of the true click probabilities of a simulated log's last day, its test."""
     from beam_jobs.dataset import read_manifest
 
-    path = read_manifest(dataset).source.get('ceiling')
-    if not path or not os.path.exists(path):
-        return None
-    with open(path, encoding='utf-8') as file:
-        return json.load(file)
+    return read_manifest(dataset).source.get('ceiling', {}).get('last_day')
