@@ -1,7 +1,7 @@
 """Ids to tf.Examples in TFRecord files, a column at a time, with the same bytes every time.
 
 (The encoder of tfx_bsl writes the features of an example in an order that differs between
-processes, and takes four times as long.)
+processes, and takes 3.5 times as long.)
 
 An example is three byte strings joined: what a sampled negative shares with its positive, what
 belongs to its item, and the click. Each is made once and used by every example that has it;
