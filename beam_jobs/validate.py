@@ -124,7 +124,7 @@ def _decode_error() -> type[Exception]:
 
 def _make_schema(manifest: Manifest, statistics, config: ValidateConfig):
     """The schema that is given, or what training looks like within the manifest's bounds."""
-    import tensorflow_data_validation as tfdv
+    from beam_jobs.data_validation import tfdv
 
     if config.schema is not None:
         schema = _read_schema(config.schema)
@@ -151,8 +151,9 @@ def _make_schema(manifest: Manifest, statistics, config: ValidateConfig):
 
 
 def _read_schema(path: str):
-    import tensorflow_data_validation as tfdv
     from google.protobuf.text_format import ParseError
+
+    from beam_jobs.data_validation import tfdv
 
     try:
         return tfdv.load_schema_text(path)
@@ -188,7 +189,7 @@ def _judge(split: str, train: str, slices: dict, previous: dict, schema,
            names: dict[int, str], config: ValidateConfig,
            drift: list[Drift]) -> Iterator[str]:
     """Sentences on what breaks the schema; distances are added to `drift`."""
-    import tensorflow_data_validation as tfdv
+    from beam_jobs.data_validation import tfdv
 
     said = set()
     for key, of in slices.items():
