@@ -48,12 +48,12 @@ class SharedMoments:
             input_signature=batch_signature(model, False)[:1])
 
     def measure(self, epoch: int) -> None:
-        """By mixed batches, a tenth of the epoch's and no more than twenty."""
+        """By mixed batches, a twentieth of the epoch's and no more than twenty."""
         if not self._layers:
             return
         for layer in self._layers:
             layer.moving_count.assign(0.0)  # the next batch sets the averages
-        count = min(_BATCHES, -(-self._examples.num_batches(self._size, 'mixed') // 10))
+        count = min(_BATCHES, -(-self._examples.num_batches(self._size, 'mixed') // 20))
         names = [*(feature.name for feature in self._model.features), 'domain']
         batches = self._examples.epoch(epoch, self._size, 'mixed', self._seed + 1)
         for batch in itertools.islice(batches, count):

@@ -45,10 +45,12 @@ class RegularizationOptions(InnerOptions):
 class Regularization:
     """Moves theta_i of one domain after another by algorithm 2; theta_S stays.
 
-    An update of line 4 or 5 is half of a pass over the target's batches (one batch at least),
-    which continue from helper to helper: so lines 2 to 7 cost k passes over the target, and
-    an epoch of MAMDR (k + 1) epochs of joint training, as its section IV-D counts them. The
-    steps on a helper's rows leave no moving moments behind.
+    An update of line 4 or 5 is as many batches as are half of a pass over the target, less
+    one batch for the time that entering and moving take, and one at least; they continue
+    from helper to helper. So lines 2 to 7 cost k passes over the target, and an epoch of
+    MAMDR (k + 1) epochs of joint training, as its section IV-D counts them (a domain of one
+    or two batches costs up to twice that). The steps on a helper's rows leave no moving
+    moments behind.
 
     Args:
         config: of the run.
@@ -133,7 +135,7 @@ class Regularization:
         return ([] if helper is None else [helper] * steps) + [target] * steps
 
     def _steps(self, target: int) -> int:
-        return max(1, batches_of(self._examples, target, self._config.batch_size) // 2)
+        return max(1, (batches_of(self._examples, target, self._config.batch_size) - 1) // 2)
 
 
 def specific_variables(model: CTRModel, specific: str) -> list[tf.Variable]:
