@@ -1,5 +1,6 @@
 """What a dataset was built from, and the fingerprint that tells one build from another."""
 
+import functools
 import glob
 import hashlib
 import json
@@ -51,6 +52,7 @@ def _describe(path: str) -> dict[str, Any]:
     return {'name': os.path.basename(path), 'size': size, 'sha256': digest.hexdigest()}
 
 
+@functools.cache  # what is loaded counts, not what is edited meanwhile
 def _code() -> str:
     """A hash of the source files of this package that shape a dataset's bytes."""
     here = os.path.dirname(__file__)
