@@ -231,3 +231,20 @@ def test_options_are_the_papers():
     paper = {'epsilon': 0.25, 'beta': 2.0, 'r_min': 0.15, 'r_max': 0.25,
              'pruner_inputs': 'both', 'domain_aware': ('domain',)}
     assert {name: options[name] for name in paper} == paper
+
+
+@pytest.mark.parametrize('name', ['adasparse', 'star_adasparse'])
+@pytest.mark.parametrize('pruner_inputs', ['both', 'domain'])
+def test_a_batch_of_one_domain_learns_what_mixed_rows_of_it_do(name, pruner_inputs):
+    """Mixed rows go through the layers as those are tested, one domain's a shorter way."""
+    model = make(name, pruner_inputs=pruner_inputs)
+    click, found = tf.constant([0.0, 1.0] * 12), []
+    for domain in (tf.constant(2), tf.fill([24], 2)):
+        model.schedule.alpha.assign(3.0)
+        model.schedule.lambda_hat.assign(5.0)
+        with tf.GradientTape() as tape:
+            loss = loss_of(model, {**batch(), 'domain': domain}, click)
+        found.append([loss, *map(tf.convert_to_tensor, tape.gradient(
+            loss, model.trainable_variables))])
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, atol=1e-5)
