@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_jobs.assemble import index_path, report_path
+from beam_jobs.atomic import read_arrow
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import Domain, Manifest, Rows, Split, read_vocabulary, split_directory
 from beam_jobs.options import to_mapping
 from beam_jobs.plan import Plan
-from beam_jobs.shuffle import read_arrow
 
 log = logging.getLogger(__name__)
 

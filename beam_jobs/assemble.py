@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.atomic import write_arrow, write_text
 from beam_jobs.bucket import codes, numbers, values
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import split_directory
@@ -17,7 +18,6 @@ from beam_jobs.encode import Encoder, Ids, record_batch, stack, take
 from beam_jobs.examples import ExampleFile, Pieces, encode_features
 from beam_jobs.plan import Domains, Plan, first_numbers, lookup_path, read_catalogue
 from beam_jobs.sampling import NONE, draw_keys, kept, quota
-from beam_jobs.shuffle import write_arrow, write_text
 from beam_jobs.statistics import SAMPLE_ROWS
 from beam_jobs.vocabulary import Lookup
 

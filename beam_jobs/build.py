@@ -25,23 +25,23 @@ import pyarrow as pa
 
 from beam_jobs.account import make_manifest, write_indexes
 from beam_jobs.assemble import Assembler
-from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, values, with_earlier
+from beam_jobs.atomic import read_arrow, write_arrow, write_text
+from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, with_earlier
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import Manifest, read_manifest, write_manifest
 from beam_jobs.directory import is_built, local_path, put_in_place, writing
 from beam_jobs.errors import UserError
 from beam_jobs.fingerprint import describe_source, fingerprint_of
 from beam_jobs.job import Job, log_directory
-from beam_jobs.plan import Plan, Summary, item_columns, make_plan, write_summary
+from beam_jobs.plan import Plan, Summary, make_plan, write_summary
 from beam_jobs.readers.base import REJECTED
-from beam_jobs.rows import DAY, check, column_of, row_schema
+from beam_jobs.rows import check, row_schema
 from beam_jobs.runner import plain_errors, progress_lines, run
-from beam_jobs.shuffle import Part, Spill, load, read_arrow, write_arrow, write_text
+from beam_jobs.shuffle import Part, Spill, load
 from beam_jobs.splits import EARLIER, OneSplit, Splitter
 from beam_jobs.statistics import WriteStatistics
-from beam_jobs.summaries import FirstSeen, NumberCounts, TableCounts
 from beam_jobs.survey import Survey
-from beam_jobs.vocabulary import count_values
+from beam_jobs.tally import bucket_summaries, feature_summaries
 
 log = logging.getLogger(__name__)
 
@@ -242,9 +242,9 @@ class _SortBucket(beam.DoFn):
         write_arrow(path, table)
         config = self._job.config
         if not self._job.extension:
-            for summary in _feature_summaries(table, splitter.names, config):
+            for summary in feature_summaries(table, splitter.names, config):
                 yield beam.pvalue.TaggedOutput('summaries', summary)
-        for summary in _summaries(bucket, table, duplicates, config):
+        for summary in bucket_summaries(bucket, table, duplicates, config):
             yield beam.pvalue.TaggedOutput('summaries', summary)
         yield bucket, path
 
@@ -255,40 +255,6 @@ class _SortBucket(beam.DoFn):
             return rows
         files = [read_arrow(part.path) for part in parts if part.rows < 0]
         return with_earlier(rows, files[0] if files else rows.slice(0, 0))
-
-
-def _feature_summaries(table: pa.Table, splits: list[str],
-                       config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
-    """What features are made of, in the training split alone."""
-    in_training = np.isin(numbers(table, 'split'), _training(splits))
-    yield 'vocabulary/domain', count_values(table, 'domain', in_training)
-    for feature in config.features:
-        if feature.kind == 'numeric':
-            found = numbers(table, column_of(feature, config))[in_training]
-            yield f'numbers/{feature.name}', NumberCounts.of(found[~np.isnan(found)])
-        elif feature.kind != 'history':
-            yield f'vocabulary/{feature.name}', count_values(
-                table, column_of(feature, config), in_training)
-
-
-def _summaries(bucket: int, table: pa.Table, duplicates: int,
-               config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
-    """What is counted in a bucket, all of it."""
-    split = numbers(table, 'split')
-    yield 'duplicates', TableCounts(pa.table({'what': ['duplicates'], 'rows': [duplicates]}), 1)
-    of_domain = codes(table, 'domain')
-    day = (numbers(table, 'timestamp') // DAY).astype(np.int64)
-    click = numbers(table, 'click').astype(np.int64)
-    yield 'days', _counted({'split': split, 'day': day}, {})
-    yield 'domains', _counted({'bucket': np.full(len(split), bucket), 'split': split,
-                               'domain': of_domain}, {'clicks': click},
-                              {'domain': values(table, 'domain')})
-    if config.sampling.ctr_ratio is not None:
-        yield 'catalogue', _counted({'domain': of_domain, 'item': codes(table, 'item')}, {},
-                                    {'domain': values(table, 'domain'),
-                                     'item': values(table, 'item')})
-        columns = ['item', 'timestamp', 'user', 'domain', *item_columns(config)]
-        yield 'items', FirstSeen.of(_decoded(table.select(columns)))
 
 
 class _Merge(beam.CombineFn):
@@ -366,29 +332,3 @@ def _earlier_rows(job: Job) -> list[tuple[int, Part]]:
     """The rows of the dataset that is extended, as parts of -1 rows: whole files."""
     return [(bucket, Part(path, 0, 0, -1))
             for bucket, path in (job.extension.log if job.extension else [])]
-
-
-def _training(splits: list[str]) -> list[int]:
-    """The numbers of the splits that vocabularies come from: `train`, or every period."""
-    return [number for number, name in enumerate(splits)
-            if name == 'train' or ('train' not in splits and name != 'test')]
-
-
-def _counted(keys: dict[str, np.ndarray], sums: dict[str, np.ndarray],
-             names: dict[str, pa.Array] | None = None) -> TableCounts:
-    """Rows and sums by key; keys that are codes come out as their names."""
-    rows = len(next(iter(keys.values())))
-    table = pa.table({**keys, 'rows': np.ones(rows, np.int64), **sums})
-    counts = TableCounts.merge([TableCounts(table, len(keys))]).table
-    for name, texts in (names or {}).items():
-        place = counts.column_names.index(name)
-        counts = counts.set_column(place, name, texts.take(pa.concat_arrays(
-            counts[name].chunks)))
-    return TableCounts(counts, len(keys))
-
-
-def _decoded(table: pa.Table) -> pa.Table:
-    """Dictionary-encoded columns as plain ones, which merge more simply."""
-    return pa.table({name: column.chunk(0).dictionary_decode()
-                     if pa.types.is_dictionary(column.type) else column
-                     for name, column in zip(table.column_names, table.columns, strict=True)})

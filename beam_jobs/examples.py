@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.atomic import Temporary
 from beam_jobs.crc32c import binary_parts, crc32c, joined, masked
-from beam_jobs.shuffle import Temporary
 
 
 class Lists(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.atomic import read_arrow, write_arrow, write_text
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import Feature, vocabulary_path
 from beam_jobs.encode import of_item
@@ -17,7 +18,6 @@ from beam_jobs.errors import UserError
 from beam_jobs.options import from_mapping, to_mapping
 from beam_jobs.rows import column_of
 from beam_jobs.sampling import Catalogue, negatives_of, ratio_of, weights
-from beam_jobs.shuffle import read_arrow, write_arrow, write_text
 from beam_jobs.splits import OUTSIDE
 from beam_jobs.summaries import (
     FirstSeen,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_jobs.atomic import write_text
 from beam_jobs.directory import cannot_write
 from beam_jobs.errors import UserError
-from beam_jobs.shuffle import write_text
 
 _ROOM = 4096  # bytes
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from beam_jobs import report
 from beam_jobs.dataset import Manifest
-
-if TYPE_CHECKING:
-    from beam_jobs.validate import Validation
+from beam_jobs.validation import Validation
 
 _MOST_ROWS = 300
 

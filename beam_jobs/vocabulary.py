@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.atomic import read_arrow, write_arrow
 from beam_jobs.bucket import codes, values
 from beam_jobs.draws import hash_strings
-from beam_jobs.shuffle import read_arrow, write_arrow
 from beam_jobs.summaries import NumberCounts, ValueCounts, sorted_codes
 
 
