@@ -71,8 +71,8 @@ def export_model(model: CTRModel, directory: str, dataset: str, examples: Exampl
 
 def score_ids(model: CTRModel, golden: GoldenBatch, keep_negatives: float) -> np.ndarray:
     """Probabilities by the training graph of rows given as ids, float32 [rows]."""
-    logits = model({name: tf.constant(ids) for name, ids in golden.ids.items()},
-                   training=False)
+    call = tf.function(lambda ids: model(ids, training=False), autograph=False)
+    logits = call({name: tf.constant(ids) for name, ids in golden.ids.items()})
     return probability(logits, keep_negatives).numpy()
 
 
