@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs import shuffle
+from beam_jobs.atomic import read_arrow, write_arrow, write_text
 from beam_jobs.draws import Purpose, hash_strings, mix, uniform
-from beam_jobs.shuffle import Spill, buckets_of, load, read_arrow, write_arrow, write_text
+from beam_jobs.shuffle import Spill, buckets_of, load
 
 SCHEMA = pa.schema([('user', pa.string()), ('n', pa.int64()), ('xs', pa.list_(pa.string()))])
 
