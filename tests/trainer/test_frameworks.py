@@ -20,7 +20,8 @@ from trainer.train import train
 MODEL = ModelConfig(name='mlp', embedding_dim=4, hidden_units=[8], dropout=0.1)
 OPTIONS = {'maml': {'second_order': True}, 'mldg': {'second_order': True},
            'finetune': {'tuning_epochs': 2},
-           'domain_negotiation': {'outer_optimizer': 'adagrad', 'outer_rate': 0.1}}
+           'domain_negotiation': {'outer_optimizer': 'adagrad', 'outer_rate': 0.1},
+           'reptile': {'outer_optimizer': 'momentum', 'inner_optimizer': 'rmsprop'}}
 
 
 @pytest.fixture(scope='module')
