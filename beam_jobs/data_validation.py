@@ -1,9 +1,14 @@
-"""TensorFlow Data Validation, `tfdv`, without its note that this is no notebook."""
+"""TensorFlow Data Validation, without its note that this is no notebook."""
 
 import contextlib
 import io
 
 with contextlib.redirect_stderr(io.StringIO()):
     import tensorflow_data_validation as tfdv
+    from tensorflow_data_validation.statistics import stats_impl
+    from tensorflow_data_validation.statistics.generators import basic_stats_generator
+    from tensorflow_data_validation.statistics.generators import (
+        top_k_uniques_sketch_stats_generator as top_k,
+    )
 
-__all__ = ['tfdv']
+__all__ = ['basic_stats_generator', 'stats_impl', 'tfdv', 'top_k']

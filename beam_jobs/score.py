@@ -3,6 +3,7 @@
     example files -> batches of examples -> RunInference -> a file of scores for each
 """
 
+import gc
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+from apache_beam.utils.shared import Shared
 
 from beam_jobs.dataset import Manifest, split_directory
 from beam_jobs.errors import UserError
@@ -60,6 +62,16 @@ def score_split(dataset: str, manifest: Manifest, split: str, model: str, output
              | 'WriteScores' >> beam.ParDo(_WriteScores(output)))
 
     run(make, beam_args)
+    _release_models()
+
+
+def _release_models() -> None:
+    """Lets go of a model that Beam keeps in this process in case that it is wanted again.
+
+    A TensorFlow function that is still there when the interpreter ends complains of that.
+    """
+    Shared().acquire(set)  # Beam keeps what was acquired last
+    gc.collect()
 
 
 def read_scores(directory: str) -> dict[str, np.ndarray]:

@@ -166,14 +166,9 @@ def _values(rows: pa.Table, name: str) -> np.ndarray:
 
 def _of_one_slice(rows: pa.Table):
     """`DatasetFeatureStatistics` of `rows`; ids are categories, not numbers."""
-    from tensorflow_data_validation.statistics import stats_impl
-    from tensorflow_data_validation.statistics.generators import basic_stats_generator
-    from tensorflow_data_validation.statistics.generators import (
-        top_k_uniques_sketch_stats_generator as top_k,
-    )
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    from beam_jobs.data_validation import tfdv
+    from beam_jobs.data_validation import basic_stats_generator, stats_impl, tfdv, top_k
 
     schema = schema_pb2.Schema()
     for name in rows.column_names:

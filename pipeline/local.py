@@ -1,11 +1,25 @@
 """Runs the pipeline on this machine, through kfp.local."""
 
+import contextlib
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 
 from beam_jobs.errors import UserError
 from components.steps import ERROR_FILE
 from pipeline.config import RunConfig
+from pipeline.output import StepOutput
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[None]:
+    output = StepOutput(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(output):
+            yield
+    finally:
+        output.close()
 
 
 class StepFailed(Exception):
@@ -43,7 +57,7 @@ def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict:
     local.init(runner=local.SubprocessRunner(use_venv=False),
                pipeline_root=os.path.join(workspace, 'pipelines'))
     pipeline = training_pipeline(config, workspace, beam_args)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _shown():
         # The steps run in this environment, whatever the image is called.
         warnings.simplefilter('ignore', RuntimeWarning)
         try:
