@@ -17,10 +17,11 @@ def crc32c(strings: pa.Array) -> np.ndarray:
     start, sizes = offsets[:-1][order], lengths[order]
     register = np.full(len(order), _ONES, np.uint32)
     table = _table()
-    for position in range(int(sizes[0]) if len(sizes) else 0):
-        active = np.searchsorted(-sizes, -position, side='left')
-        low = (register[:active] ^ data[start[:active] + position]) & np.uint32(0xFF)
-        register[:active] = (register[:active] >> np.uint32(8)) ^ table[low]
+    positions = np.arange(int(sizes[0]) if len(sizes) else 0)
+    for position, active in enumerate(np.searchsorted(-sizes, -positions, side='left')):
+        some = register[:active]
+        low = (some ^ data[start[:active] + position]) & np.uint32(0xFF)
+        register[:active] = (some >> np.uint32(8)) ^ table[low]
     checksums = np.empty(len(order), np.uint32)
     checksums[order] = register ^ _ONES
     return checksums
@@ -32,13 +33,25 @@ def joined(first: np.ndarray, second: np.ndarray, second_length: np.ndarray) -> 
     Appending n bytes multiplies a checksum, a polynomial over GF(2), by x**(8 n): a linear
     map, looked up byte by byte.
     """
-    lengths, which = np.unique(second_length, return_inverse=True)
-    tables = _shift_tables(lengths)
-    moved = np.zeros(len(first), np.uint32)
+    lengths, which = distinct(second_length)
+    tables = _shift_tables(lengths).ravel()
+    table = which * 1024
+    moved = second.copy()
     for byte in range(4):
         part = (first >> np.uint32(8 * byte)) & np.uint32(0xFF)
-        moved ^= tables[which, byte, part]
-    return moved ^ second
+        moved ^= tables.take(table + (256 * byte) + part)
+    return moved
+
+
+def distinct(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`np.unique` with the inverse; without sorting where the numbers are small."""
+    limit = 8 * len(numbers) + 1024
+    if not len(numbers) or numbers.min() < 0 or numbers.max() >= limit:
+        return np.unique(numbers, return_inverse=True)
+    there = np.zeros(int(numbers.max()) + 1, bool)
+    there[numbers] = True
+    place = np.cumsum(there) - 1
+    return np.flatnonzero(there), place[numbers]
 
 
 def masked(checksums: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.atomic import Temporary
-from beam_jobs.crc32c import binary_parts, crc32c, joined, masked
+from beam_jobs.crc32c import binary_parts, crc32c, distinct, joined, masked
 
 
 class Lists(NamedTuple):
@@ -54,7 +54,7 @@ def encode_features(columns: Columns) -> Pieces:
 def frame(parts: list[Pieces]) -> tuple[pa.Array, np.ndarray]:
     """TFRecords of the examples made of `parts`, and the length of each record in bytes."""
     length = sum(part.lengths for part in parts)
-    sizes, which = np.unique(length, return_inverse=True)
+    sizes, which = distinct(length)
     opening = [b'\x0a' + _varint(size) for size in sizes.tolist()]
     checksums = crc32c(pa.array(opening, pa.binary()))[which]
     for part in parts:
@@ -122,10 +122,10 @@ def _joined(parts: list[Pieces]) -> Pieces:
 def _entry(name: str, ids: np.ndarray | Lists) -> Pieces:
     """The bytes of one feature's map entry: `features.feature[name].int64_list = ids`."""
     if not isinstance(ids, Lists):
-        distinct, place = np.unique(ids, return_inverse=True)
-        return _entry(name, Lists(np.arange(len(distinct) + 1), distinct)).take(place)
+        values, place = distinct(ids)
+        return _entry(name, Lists(np.arange(len(values) + 1), values)).take(place)
     packed = _pieces(_packed_varints(ids))
-    sizes, which = np.unique(packed.lengths, return_inverse=True)
+    sizes, which = distinct(packed.lengths)
     heads = _pieces(pa.array([_entry_head(name, size) for size in sizes.tolist()],
                              pa.binary()))
     return _joined([heads.take(which), packed])
