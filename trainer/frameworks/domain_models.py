@@ -10,6 +10,7 @@ import numpy as np
 from trainer.frameworks.specific import SpecificParameters
 from trainer.frameworks.substitute import OwnRows, substituted
 from trainer.keras import tf
+from trainer.models.base import CTRModel
 
 
 class DomainModels:
@@ -22,13 +23,16 @@ class DomainModels:
 
     Args:
         specific: the parameters, which are read once, now.
+        model: what is exported, where it is a copy of the model that was trained.
 
     Attributes:
         features: of the model.
     """
 
-    def __init__(self, specific: SpecificParameters):
-        self._model, self._step = specific.model, specific.step
+    def __init__(self, specific: SpecificParameters, model: CTRModel | None = None):
+        self._model, self._step = model or specific.model, specific.step
+        self._exported = {id(trained): variable for trained, variable in zip(
+            specific.model.variables, self._model.variables, strict=True)}
         self.features = specific.model.features
         count = len(specific.differences)
         self.num_domains = count
@@ -96,13 +100,14 @@ class DomainModels:
         step = self._step
         differences = [specific.differences[domain] for domain in have]
         for place, variable in enumerate(
-                step.variables[dense] for dense in step.dense_places):
+                self._of(step.variables[dense]) for dense in step.dense_places):
             own = np.stack([difference.dense[place] for difference in differences])
             self._add_dense(variable, own, specific.follow)
-        for place, variable in enumerate(specific.extra):
+        for place, variable in enumerate(map(self._of, specific.extra)):
             own = np.stack([difference.extra[place] for difference in differences])
             self._add_dense(variable, own, follow=False)
-        for place, variable in enumerate(step.variables[rows] for rows in step.row_places):
+        for place, variable in enumerate(
+                self._of(step.variables[rows]) for rows in step.row_places):
             blocks = [difference.rows[place] for difference in differences]
             numbers = [block.numbers.numpy() for block in blocks]
             keys = np.concatenate([
@@ -116,6 +121,10 @@ class DomainModels:
                 self._rows[id(variable)] = (
                     tf.Variable(keys.astype(np.int64), trainable=False),
                     tf.Variable(values, trainable=False))
+
+    def _of(self, variable: tf.Variable) -> tf.Variable:
+        """What stands for a variable that was trained in the exported model."""
+        return self._exported[id(variable)]
 
     def _add_dense(self, variable: tf.Variable, own: np.ndarray, follow: bool) -> None:
         shared = variable.numpy()[None]

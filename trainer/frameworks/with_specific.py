@@ -27,4 +27,4 @@ class WithSpecific(Framework):
             self.specific.leave(keep=False)
 
     def serving_model(self) -> DomainModels:
-        return DomainModels(self.specific)
+        return DomainModels(self.specific, super().serving_model())
