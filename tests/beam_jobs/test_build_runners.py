@@ -97,7 +97,6 @@ def test_two_worker_processes(expected, tmp_path, workers_import_tests):
     assert found == expected['sampled']
 
 
-@pytest.mark.slow
 def test_portable_runner_with_job_server_and_worker_pool(expected, tmp_path,
                                                          workers_import_tests):
     with _job_server(tmp_path) as (job_endpoint, worker_pool):
