@@ -34,7 +34,8 @@ setup(
     install_requires=['numpy>=1.26', 'PyYAML>=6', *BEAM, *TENSORFLOW, *VALIDATION],
     extras_require={
         'pipeline': ['kfp>=2.13', 'kfp-kubernetes>=1.5', 'scipy'],
-        'test': ['pytest', 'pytest-timeout', 'pytest-xdist', 'scikit-learn', 'kubernetes-validate', 'ruff'],
+        'test': ['pytest', 'pytest-timeout', 'pytest-xdist', 'scikit-learn',
+                 'kubernetes-validate', 'ruff'],
     },
     entry_points={'console_scripts': ['mdctr=pipeline.cli:main']},
 )
