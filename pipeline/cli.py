@@ -59,6 +59,16 @@ def _parser() -> argparse.ArgumentParser:
                  beam=True)
     _config_arguments(build)
 
+    extend = _add(datasets, 'extend', _dataset_extend,
+                  'add later days to a dataset that was built with dataset.extendable=true, '
+                  'as a split of their own', beam=True)
+    _config_arguments(extend)
+    extend.add_argument('--split', required=True, help='the name of the new split')
+    extend.add_argument('--days', required=True, nargs=2, metavar=('FIRST', 'LAST'), type=_day,
+                        help='its first and last UTC day, after all that are there')
+    extend.add_argument('--inputs', required=True, nargs='+',
+                        help='the log of these days, in the layout of the first')
+
     simulate = _add(datasets, 'simulate', _dataset_simulate,
                     'write a simulated log of many domains, with its true probabilities')
     simulate.add_argument('preset', metavar='PRESET', help='whose figures it takes')
@@ -194,6 +204,25 @@ def _dataset_build(arguments: argparse.Namespace) -> None:
     if found.anomalies:
         raise UserError(found.message)
     print(f'{found.message}\nThe dataset: {directory}')
+
+
+def _day(text: str) -> str:
+    import datetime
+
+    return datetime.date.fromisoformat(text).isoformat()
+
+
+def _dataset_extend(arguments: argparse.Namespace) -> None:
+    from beam_jobs.extend import extend_dataset
+    from components.steps import cache_directory, dataset_directory
+
+    config = _load(arguments)
+    directory = dataset_directory(arguments.workspace, config.name)
+    manifest = extend_dataset(directory, directory, arguments.split, tuple(arguments.days),
+                              arguments.inputs, cache_directory(arguments.workspace),
+                              beam_args=arguments.beam_args)
+    examples = sum(manifest.splits[arguments.split].examples.values())
+    print(f'{directory} has {examples:,} examples more, as the split {arguments.split}')
 
 
 def _dataset_simulate(arguments: argparse.Namespace) -> None:

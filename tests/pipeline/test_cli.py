@@ -9,8 +9,8 @@ import pytest
 from pipeline.cli import main
 
 COMMANDS = ([], ['run'], ['compile'], ['submit'], ['dataset'], ['dataset', 'fetch'],
-            ['dataset', 'build'], ['dataset', 'simulate'], ['train'], ['evaluate'], ['push'],
-            ['compare'])
+            ['dataset', 'build'], ['dataset', 'simulate'], ['dataset', 'extend'],
+            ['train'], ['evaluate'], ['push'], ['compare'])
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda command: ' '.join(command) or 'mdctr')
