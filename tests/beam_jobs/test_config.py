@@ -31,7 +31,7 @@ def test_valid():
     ({'features': [*VALID['features'], {'name': 'h', 'kind': 'history'}]},
      'features[3]: feature h: `of` goes with the kind history, and a history needs it.'),
     ({'features': [*VALID['features'], {'name': 'h', 'kind': 'history', 'of': 'recent'}]},
-     'feature h: `of` must name a categorical feature of this list.'),
+     'feature h: `of` must name a categorical feature of this list, or be domain.'),
     ({'domain': []}, 'domain must name at least one column.'),
     ({'split': {'by': 'time'}}, 'split: `fractions` goes with `by: time` or `by: user`, which '
      'need it.'),
