@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-flink lint lock setup
+.PHONY: demo test test-flink lint lock setup
 
 # Runs the whole pipeline on MovieLens-100K through kfp.local and prints the result.
 demo: setup
@@ -10,10 +10,7 @@ demo: setup
 
 test: setup
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 -m "not slow and not flink"
-
-test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m "not flink"
 
 # Builds a dataset on a real Flink cluster on this machine; needs Java 11 or 17 and Maven.
 test-flink: setup
@@ -24,7 +21,7 @@ lint: setup
 
 setup: $(VENV)/.installed
 
-# Renamed into place when complete, so that an interrupted set-up is done again.
+# Touched when all is installed, so that an interrupted set-up is done again.
 $(VENV)/.installed: requirements.txt setup.py
 	@command -v $(PYTHON) >/dev/null || { echo 'mdctr needs Python 3.11: install it, or name it with make PYTHON=...' >&2; exit 1; }
 	@echo 'Setting up $(VENV) from requirements.txt (a few minutes, once)'
