@@ -126,7 +126,7 @@ def _pom(*artifacts: str) -> str:
     dependencies = ''.join(
         '<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>'
         '</dependency>'.format(*artifact.split(':')) for artifact in artifacts)
-    return ('<project xmlns="http://maven.apache.org/POM/4.0.0">'
+    return ('<project>'
             '<modelVersion>4.0.0</modelVersion><groupId>mdctr</groupId>'
             '<artifactId>jars</artifactId><version>1</version>'
             f'<dependencies>{dependencies}</dependencies></project>')
