@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
                  beam=True)
     _config_arguments(build)
 
+    validate = _add(datasets, 'validate', _dataset_validate, 'validate a built dataset')
+    _config_arguments(validate)
+    validate.add_argument('--serving', metavar='SPLIT',
+                          help='judge the skew of this split from training, such as a log of '
+                          'what was served that `extend` added; absent, the drift of the test '
+                          'split')
+
     extend = _add(datasets, 'extend', _dataset_extend,
                   'add later days to a dataset that was built with dataset.extendable=true, '
                   'as a split of their own', beam=True)
@@ -192,18 +199,37 @@ def _dataset_fetch(arguments: argparse.Namespace) -> None:
 
 def _dataset_build(arguments: argparse.Namespace) -> None:
     from beam_jobs.build import build_dataset
-    from beam_jobs.validate import validate_dataset
     from components.steps import cache_directory, dataset_directory
 
     config = _load(arguments)
     directory = dataset_directory(arguments.workspace, config.name)
     build_dataset(config.dataset, config.name, directory,
                   cache_directory(arguments.workspace), beam_args=arguments.beam_args)
-    found = validate_dataset(directory, os.path.join(directory, 'validation'),
-                             config.validate)
+    _validate(directory, config.validate)
+    print(f'The dataset: {directory}')
+
+
+def _dataset_validate(arguments: argparse.Namespace) -> None:
+    import dataclasses
+
+    from components.steps import dataset_directory
+
+    config = _load(arguments)
+    settings = config.validate
+    if arguments.serving:
+        settings = dataclasses.replace(settings, test=arguments.serving)
+    _validate(dataset_directory(arguments.workspace, config.name), settings)
+
+
+def _validate(directory: str, settings) -> None:
+    from beam_jobs.validate import validate_dataset
+
+    output = os.path.join(directory, 'validation')
+    found = validate_dataset(directory, output, settings)
+    report = os.path.join(output, 'report.html')
     if found.anomalies:
-        raise UserError(found.message)
-    print(f'{found.message}\nThe dataset: {directory}')
+        raise UserError(f'{found.message} The report is {report}.')
+    print(f'{found.message}\nThe report: {report}')
 
 
 def _day(text: str) -> str:

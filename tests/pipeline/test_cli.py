@@ -10,6 +10,7 @@ from pipeline.cli import main
 
 COMMANDS = ([], ['run'], ['compile'], ['submit'], ['dataset'], ['dataset', 'fetch'],
             ['dataset', 'build'], ['dataset', 'simulate'], ['dataset', 'extend'],
+            ['dataset', 'validate'],
             ['train'], ['evaluate'], ['push'], ['compare'])
 
 

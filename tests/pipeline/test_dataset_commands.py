@@ -29,6 +29,30 @@ def test_a_day_is_added(tmp_path, capsys):
     assert sum(manifest['splits']['next']['examples'].values()) == 100
     assert manifest['rows']['read'] == 1300
 
+    validate = ['dataset', 'validate', config, *workspace, '--serving', 'next']
+    assert main(validate) == 0
+    capsys.readouterr()
+
+
+def test_served_features_that_differ_from_training_are_skew(tmp_path, capsys):
+    write_log(tmp_path / 'log.csv', rows=3000)
+    head, *lines = (tmp_path / 'log.csv').read_text().splitlines()
+    config = write_config(tmp_path / 'shops.yaml', tmp_path / 'log.csv')
+    served = [line.split(',') for line in lines[-300:]]
+    (tmp_path / 'served.csv').write_text('\n'.join([head, *(
+        ','.join([*row[:3], str(int(row[3]) + 86400), row[4], '70', row[6]])  # another age
+        for row in served)]) + '\n')
+    workspace = ['--workspace', str(tmp_path / 'runs')]
+    assert main(['dataset', 'build', config, *workspace, '--set',
+                 'dataset.extendable=true']) == 0
+    assert main(['dataset', 'extend', config, '--split', 'served', '--days', '2020-01-07',
+                 '2020-01-07', '--inputs', str(tmp_path / 'served.csv'), *workspace]) == 0
+    assert main(['dataset', 'validate', config, *workspace]) == 0
+    capsys.readouterr()
+    assert main(['dataset', 'validate', config, *workspace, '--serving', 'served']) == 2
+    error = capsys.readouterr().err
+    assert 'served: age drifted from train' in error and error.count('\n') == 1
+
 
 def test_a_simulated_log_is_built_and_its_ceiling_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
