@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from trainer.keras import keras, tf
+from trainer.layers.domain_layer import FoldedDense
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.shared_mean import SharedMeanLayer, same_in_every_row
-
-
-@dataclass(eq=False)
-class _Folded:
-    kernel: tf.Variable
-    bias: tf.Variable
 
 
 @keras.utils.register_keras_serializable('mdctr')
@@ -62,8 +56,8 @@ class DomainDense(SharedMeanLayer):
 
     def fold(self) -> None:
         """Computes the mean of the domains' weights once."""
-        self.folded = _Folded(self.with_shared_row(self.domain_kernel),
-                              self.with_shared_row(self.domain_bias))
+        self.folded = FoldedDense(self.with_shared_row(self.domain_kernel),
+                                  self.with_shared_row(self.domain_bias))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), 'units': self.units, 'blocks': self.blocks,

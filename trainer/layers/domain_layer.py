@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from trainer.keras import keras, tf
 from trainer.layers.domain_rows import DomainRows
+
+
+@dataclass(eq=False)
+class FoldedDense:
+    """What a dense layer keeps folded: every domain's kernel and bias."""
+
+    kernel: tf.Variable
+    bias: tf.Variable
 
 
 class DomainLayer(keras.layers.Layer):

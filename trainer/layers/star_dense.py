@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from trainer.keras import keras, tf
-from trainer.layers.domain_layer import DomainLayer
+from trainer.layers.domain_layer import DomainLayer, FoldedDense
 from trainer.layers.domain_rows import DomainRows
-
-
-@dataclass(eq=False)
-class _Folded:
-    kernel: tf.Variable
-    bias: tf.Variable
 
 
 @keras.utils.register_keras_serializable('mdctr')
@@ -68,7 +61,7 @@ class StarDense(DomainLayer):
 
     def fold(self) -> None:
         """Multiplies the weights out for every domain (STAR 4.4)."""
-        self.folded = _Folded(
+        self.folded = FoldedDense(
             tf.Variable(self.domain_kernel * self.kernel, trainable=False),
             tf.Variable(self.domain_bias + self.bias, trainable=False))
 
