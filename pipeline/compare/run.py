@@ -127,8 +127,7 @@ def _one(dataset: str, directory: str, method: Method, seed: int, split: str,
     result = _train_and_score(dataset, path, method.name, train, split)
     _write(os.path.join(path, 'result.json'),
            {'key': key, 'result': dataclasses.asdict(result)})
-    for folder in ('run', 'checkpoints'):  # what is compared is the figures
-        shutil.rmtree(os.path.join(path, folder), ignore_errors=True)
+    shutil.rmtree(os.path.join(path, 'run'))  # what is compared is the figures
     return result
 
 
