@@ -99,11 +99,15 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(compare)
     compare.add_argument('--models', required=True, type=_names,
                          help='names of the registry between spaces; name:key=value,... for a '
-                         'variant')
+                         'variant, name+framework for one with a framework of its own')
     compare.add_argument('--frameworks', type=_names,
                          help="learning frameworks between spaces; the configuration's own "
                          'when absent')
     compare.add_argument('--seeds', type=int, default=3, help='runs of each (%(default)s)')
+    compare.add_argument('--jobs', type=int, default=1,
+                         help='runs at once, which divide the cores (%(default)s)')
+    compare.add_argument('--output', help='where the tables go; absent, beside the runs in '
+                         'compare/NAME of the workspace')
     compare.add_argument('--baseline', help='what the others are compared with; the first '
                          'method when absent')
 
@@ -293,12 +297,15 @@ def _names(text: str) -> list[str]:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from components.steps import dataset_directory
+    from pipeline.compare.methods import methods_of
     from pipeline.compare.report import write_reports
-    from pipeline.compare.run import compare, methods_of
+    from pipeline.compare.run import compare
 
     config = _load(arguments)
     if arguments.seeds < 1:
         raise UserError('--seeds must be at least 1.')
+    if arguments.jobs < 1:
+        raise UserError('--jobs must be at least 1.')
     methods = methods_of(config.train, arguments.models,
                          arguments.frameworks or [config.train.framework])
     baseline = arguments.baseline or methods[0].name
@@ -307,12 +314,13 @@ def _compare(arguments: argparse.Namespace) -> int:
                         f'{", ".join(method.name for method in methods)}.')
     directory = os.path.join(arguments.workspace, 'compare', config.name)
     dataset = dataset_directory(arguments.workspace, config.name)
-    results, failures = compare(dataset, directory, methods, range(1, arguments.seeds + 1))
+    results, failures = compare(dataset, directory, methods, range(1, arguments.seeds + 1),
+                                jobs=arguments.jobs)
     for sentence in failures:
         print(f'mdctr: {sentence}', file=sys.stderr)
     if not results:
         raise UserError('No run of the comparison finished.')
-    print(write_reports(dataset, directory, results, baseline))
+    print(write_reports(dataset, arguments.output or directory, results, baseline))
     return 1 if failures else 0
 
 

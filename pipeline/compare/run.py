@@ -2,77 +2,22 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from beam_jobs.errors import UserError
+from components.steps import quiet_libraries
+from pipeline.compare.methods import Method
 from pipeline.compare.table import Result, domain_bins
 from trainer.config import TrainConfig
 
 
-@dataclass(frozen=True)
-class Method:
-    """What is compared: an architecture under a learning framework.
-
-    Attributes:
-        name: in the tables.
-        train: the settings, of which the seed is replaced run by run.
-    """
-
-    name: str
-    train: TrainConfig
-
-
-def methods_of(train: TrainConfig, models: Sequence[str],
-               frameworks: Sequence[str]) -> list[Method]:
-    """Every model under every framework.
-
-    A model is a name of the registry, with options after a colon where several variants of
-    one are compared: `star:normalization=bn,auxiliary=false` changes the `model` section and
-    any other key its `options`.
-
-    Raises:
-        UserError: a change that the settings do not have.
-    """
-    methods = []
-    for model in models:
-        for framework in frameworks:
-            settings = _with_model(train, model)
-            settings = dataclasses.replace(settings, framework=framework, framework_options=(
-                train.framework_options if framework == train.framework else {}))
-            name = model if len(frameworks) == 1 else f'{model} + {framework}'
-            methods.append(Method(name, settings))
-    names = [method.name for method in methods]
-    if len(set(names)) != len(names):
-        raise UserError('A method occurs twice in --models and --frameworks: name each once.')
-    return methods
-
-
-def _with_model(train: TrainConfig, model: str) -> TrainConfig:
-    import yaml
-
-    from beam_jobs.options import from_mapping, to_mapping
-
-    name, _, changes = model.partition(':')
-    values = to_mapping(train)
-    values['model']['name'] = name
-    if name != train.model.name:
-        values['model']['options'] = {}
-    for change in filter(None, changes.split(',')):
-        key, equals, text = change.partition('=')
-        if not equals:
-            raise UserError(f'--models {model}: write changes as name:key=value,key=value.')
-        section = values['model'] if key in values['model'] else values['model']['options']
-        section[key] = yaml.safe_load(text)
-    return from_mapping(TrainConfig, values, f'--models {model}')
-
-
 def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequence[int],
-            split: str = 'test') -> tuple[list[Result], list[str]]:
+            split: str = 'test', jobs: int = 1) -> tuple[list[Result], list[str]]:
     """Trains and scores each method with each seed.
 
     The runs of one seed are done before the next seed begins, so that methods are paired
@@ -85,25 +30,50 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
         methods: what is compared.
         seeds: of the runs.
         split: that is scored, once a run's training has ended.
+        jobs: runs at once, each a process with its share of the processor's cores.
 
     Returns:
         The finished runs, and a sentence for each that failed.
     """
-    results, failures = [], []
-    total = len(seeds) * len(methods)
-    done = 0
-    for seed in seeds:
-        for method in methods:
-            done += 1
-            label = f'[{done}/{total}] {method.name}, seed {seed}'
-            try:
-                results.append(_one(dataset, directory, method, seed, split, label))
-            except Exception as error:  # one failed run must not lose the others
-                sentence = str(error).strip().splitlines()
-                failures.append(f'{method.name}, seed {seed}: '
-                                f'{sentence[0] if sentence else type(error).__name__}')
-                print(f'{label}: failed: {failures[-1]}', flush=True)
+    tasks = [(method, seed) for seed in seeds for method in methods]
+    labels = [f'[{number}/{len(tasks)}] {method.name}, seed {seed}'
+              for number, (method, seed) in enumerate(tasks, 1)]
+    results: list[Result] = []
+    failures: list[str] = []
+
+    def collect(finish: Callable[[], Result], method: Method, seed: int, label: str) -> None:
+        try:
+            results.append(finish())
+        except Exception as error:  # one failed run must not lose the others
+            sentence = str(error).strip().splitlines()
+            failures.append(f'{method.name}, seed {seed}: '
+                            f'{sentence[0] if sentence else type(error).__name__}')
+            print(f'{label}: failed: {failures[-1]}', flush=True)
+
+    if jobs == 1:
+        for (method, seed), label in zip(tasks, labels, strict=True):
+            collect(lambda: _one(dataset, directory, method, seed, split, label),  # noqa: B023
+                    method, seed, label)
+        return results, failures
+    with _processes(jobs) as pool:
+        futures = [pool.submit(_one, dataset, directory, method, seed, split, label)
+                   for (method, seed), label in zip(tasks, labels, strict=True)]
+        try:
+            for future, (method, seed), label in zip(futures, tasks, labels, strict=True):
+                collect(future.result, method, seed, label)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return results, failures
+
+
+def _processes(jobs: int) -> ProcessPoolExecutor:
+    """Processes that divide the cores: runs side by side on all cores each hinder the other."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    for name in ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'):
+        os.environ.setdefault(name, threads)
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
+                               initializer=quiet_libraries)
 
 
 def _one(dataset: str, directory: str, method: Method, seed: int, split: str,

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from beam_jobs.errors import UserError
+from pipeline.compare.methods import methods_of
 from pipeline.compare.report import write_reports
-from pipeline.compare.run import compare, methods_of
+from pipeline.compare.run import compare
 from trainer.config import ModelConfig, TrainConfig
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'trainer'))
@@ -33,9 +34,21 @@ def test_every_model_under_every_framework():
     assert names == ['mlp + joint', 'mlp + mamdr', 'star + joint', 'star + mamdr']
 
 
+def test_a_model_may_name_its_own_framework():
+    methods = methods_of(TRAIN, ['star', 'mlp+mamdr:helpers=2,outer_rate=0.1', 'mlp+joint'],
+                         ['alternate', 'reptile'])
+    assert [method.name for method in methods] == [
+        'star + alternate', 'star + reptile', 'mlp + mamdr:helpers=2,outer_rate=0.1',
+        'mlp + joint']
+    assert methods[2].train.framework == 'mamdr'
+    assert methods[2].train.framework_options == {'helpers': 2, 'outer_rate': 0.1}
+    assert methods[3].train.framework_options == {}
+
+
 @pytest.mark.parametrize(('models', 'sentence'), [
     (['mlp', 'mlp'], 'A method occurs twice'),
     (['star:fast'], '--models star:fast: write changes as name:key=value'),
+    (['star+mamdr:fast'], '--frameworks mamdr:fast: write changes as name:key=value'),
     (['star:normalization=zz'], 'model.normalization must be'),
 ])
 def test_wrong_methods(models, sentence):
@@ -72,6 +85,20 @@ def test_resumes_and_one_failure_loses_nothing(tmp_path, capsys):
     assert page.count('<circle') == 4
     stored = json.loads((tmp_path / 'compare' / 'mlp' / 'seed-1' / 'result.json').read_text())
     assert stored['result']['seed'] == 1
+
+
+def test_runs_side_by_side_give_the_same_results(tmp_path):
+    dataset = str(tmp_path / 'dataset')
+    write_dataset(dataset, {'train': {1: 60, 2: 40}, 'validation': {1: 30, 2: 20},
+                            'test': {1: 30, 2: 20}})
+    methods = methods_of(TRAIN, ['mlp', 'star:nothing=1', 'star'], ['joint'])
+    alone, _ = compare(dataset, str(tmp_path / 'alone'), methods, [1])
+    results, failures = compare(dataset, str(tmp_path / 'compare'), methods, [1], jobs=2)
+    assert [result.method for result in results] == ['mlp', 'star']
+    assert len(failures) == 1 and 'unknown key nothing' in failures[0]
+    for one, other in zip(results, alone, strict=True):
+        assert one.metrics['overall']['log_loss'] == pytest.approx(
+            other.metrics['overall']['log_loss'], rel=1e-5)
 
 
 def test_other_settings_train_anew(tmp_path, capsys):
