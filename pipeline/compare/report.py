@@ -19,6 +19,7 @@ def write_reports(dataset: str, directory: str, results: Sequence[Result],
     Returns:
         The Markdown table and where the files are, to be printed.
     """
+    os.makedirs(directory, exist_ok=True)
     rows = summarize(results, baseline, _ceiling(dataset))
     markdown = to_markdown(rows, baseline)
     for name, text in (('table.csv', to_csv(rows)), ('table.md', markdown),
