@@ -1,4 +1,4 @@
-"""A split's examples as batches of one domain or of all, shuffled by seed and epoch."""
+"""Examples of splits as batches of one domain or of all, shuffled by seed and epoch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow.parquet
 
-from beam_jobs.dataset import Feature, Manifest, read_manifest
+from beam_jobs.dataset import Feature, Manifest, read_manifest, split_directory
 from beam_jobs.errors import UserError
 from trainer.keras import tf
 from trainer.tfrecords import Columns, bytes_per_row, decode, read_records
@@ -33,43 +33,51 @@ class _Range(NamedTuple):
 
 
 class Examples:
-    """The examples of one split.
+    """The examples of one split, or of several as if they were one.
 
     A batch is a dictionary of arrays: every feature's ids, int32 [batch] or [batch, length]
     padded with -1; `domain`, int32, a scalar for a batch of one domain and else [batch];
     `click`, float32 [batch]; `user_key`, int64 [batch].
 
-    A split that fits `memory` bytes is decoded once and kept; of a greater one each domain
-    streams through a bounded chunk that is shuffled as a whole. Either way a batch depends
-    only on the arguments, so that `start` continues an epoch without repeating a row.
+    What fits `memory` bytes is decoded once and kept; of a greater split each domain streams
+    through a bounded chunk that is shuffled as a whole. Either way a batch depends only on the
+    arguments, so that `start` continues an epoch without repeating a row.
 
     Args:
         dataset: the dataset's directory.
-        split: the split's name.
+        split: the split's name, or several names.
         exclude: features that are not wanted.
+        domains: the names of the domains whose rows are wanted; absent, every row is.
         memory: bytes that decoded rows may take.
         threads: that decode.
 
     Attributes:
         manifest: of the dataset.
+        split: the name, or for several what to call them in a sentence.
+        splits: the names.
         features: that batches hold.
         domains: the ids that have rows, ascending.
 
     Raises:
-        UserError: no such dataset or split, or a damaged file (when it is read).
+        UserError: no such dataset, split or domain, a split named twice, or a damaged file
+            (when it is read).
     """
 
-    def __init__(self, dataset: str, split: str, exclude: Iterable[str] = (),
-                 memory: int = 2 << 30, threads: int = 2):
+    def __init__(self, dataset: str, split: str | Sequence[str], exclude: Iterable[str] = (),
+                 domains: Iterable[str] | None = None, memory: int = 2 << 30,
+                 threads: int = 2):
         self.manifest: Manifest = read_manifest(dataset)
-        if split not in self.manifest.splits:
-            raise UserError(f'The dataset {dataset} has no split {split}; it has '
-                            f'{", ".join(self.manifest.splits)}.')
+        self.splits = _checked_splits(dataset, self.manifest, split)
+        self.split = _called(self.splits)
+        wanted = None if domains is None else _domain_ids(dataset, self.manifest, domains)
         exclude = set(exclude)
-        self.split = split
         self.features: list[Feature] = [feature for feature in self.manifest.features
                                         if feature.name not in exclude]
-        self._ranges = _read_index(os.path.join(dataset, 'examples', split))
+        self._ranges: dict[int, list[_Range]] = {}
+        for name in self.splits:
+            for domain, ranges in _read_index(split_directory(dataset, name)).items():
+                if wanted is None or domain in wanted:
+                    self._ranges.setdefault(domain, []).extend(ranges)
         self.domains = sorted(self._ranges)
         self._counts = {domain: sum(each.examples for each in ranges)
                         for domain, ranges in self._ranges.items()}
@@ -310,6 +318,39 @@ def _interleaved(sources: list[tuple[str, Iterator[bytes]]]) -> Iterator[tuple[s
                 yield path, record
             if empty:
                 active.remove(source)
+
+
+def _checked_splits(dataset: str, manifest: Manifest,
+                    split: str | Sequence[str]) -> tuple[str, ...]:
+    splits = (split,) if isinstance(split, str) else tuple(split)
+    if not splits:
+        raise UserError(f'No split of {dataset} is named: name one of '
+                        f'{", ".join(manifest.splits)}.')
+    for number, name in enumerate(splits):
+        if name not in manifest.splits:
+            raise UserError(f'The dataset {dataset} has no split {name}; it has '
+                            f'{", ".join(manifest.splits)}.')
+        if name in splits[:number]:
+            raise UserError(f'The split {name} is named twice: each row is read once.')
+    return splits
+
+
+def _called(splits: tuple[str, ...]) -> str:
+    if len(splits) <= 3:
+        return ', '.join(splits)
+    return f'{splits[0]} to {splits[-1]} ({len(splits)} splits)'
+
+
+def _domain_ids(dataset: str, manifest: Manifest, names: Iterable[str]) -> set[int]:
+    ids = {domain.name: domain.id for domain in manifest.domains}
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in ids:
+            raise UserError(f'The dataset {dataset} has no domain {name}; it has '
+                            f'{", ".join(ids)}.')
+    if not names:
+        raise UserError(f'No domain of {dataset} is named: name one of {", ".join(ids)}.')
+    return {ids[name] for name in names}
 
 
 def _read_index(directory: str) -> dict[int, list[_Range]]:

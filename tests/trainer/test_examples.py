@@ -125,3 +125,64 @@ def test_prefetch_keeps_order_and_stops_with_its_consumer(dataset):
     iterator = prefetch(examples.epoch(0, 1))
     next(iterator)
     iterator.close()  # returns, although the queue is full
+
+
+@pytest.fixture(scope='module')
+def days(tmp_path_factory):
+    """A dataset of three days, in which the domain 3 begins on the second."""
+    directory = tmp_path_factory.mktemp('data') / 'days'
+    rows = {'day-1': {1: 300, 2: 40}, 'day-2': {1: 250, 2: 30, 3: 20}, 'day-3': {0: 9, 1: 70}}
+    return str(directory), write_dataset(directory, rows)
+
+
+def merged(written, splits, domains=(0, 1, 2, 3)):
+    return [key for split in splits for key in written_keys(
+        {domain: rows for domain, rows in written[split].items() if domain in domains})]
+
+
+@pytest.mark.parametrize('memory', [1 << 30, 10_000])
+@pytest.mark.parametrize('kind', ['domain', 'mixed'])
+@pytest.mark.parametrize('splits', [('day-1', 'day-2'), ('day-3', 'day-1', 'day-2'),
+                                    ('day-2',)])
+def test_several_splits_are_one(days, kind, memory, splits):
+    examples = Examples(days[0], list(splits), memory=memory)
+    assert examples.in_memory == (memory != 10_000) and examples.splits == splits
+    batches = list(examples.epoch(0, 64, kind, seed=2))
+    expected = collections.Counter(merged(days[1], splits))
+    assert collections.Counter(row_keys(batches)) == expected
+    assert collections.Counter(row_keys(examples.in_order(50))) == expected
+    assert len(batches) == examples.num_batches(64, kind)
+    assert len(examples) == expected.total()
+    again = Examples(days[0], splits, memory=memory).epoch(0, 64, kind, seed=2, start=3)
+    assert row_keys(again) == row_keys(batches[3:])
+
+
+@pytest.mark.parametrize('memory', [1 << 30, 10_000])
+@pytest.mark.parametrize('kind', ['domain', 'mixed'])
+def test_only_the_domains_asked_for(days, kind, memory):
+    examples = Examples(days[0], ['day-1', 'day-2', 'day-3'], domains=['d3', 'd1'],
+                        memory=memory)
+    assert examples.domains == [1, 3]
+    assert (examples.count(1), examples.count(2), examples.count(3)) == (620, 0, 20)
+    expected = sorted(merged(days[1], ['day-1', 'day-2', 'day-3'], (1, 3)))
+    assert sorted(row_keys(examples.epoch(0, 64, kind))) == expected
+    assert sorted(row_keys(examples.in_order(64))) == expected
+    assert len(Examples(days[0], 'day-1', domains=['d3'])) == 0  # not there on that day
+
+
+def test_what_several_splits_are_called(days):
+    assert Examples(days[0], 'day-1').split == 'day-1'
+    assert Examples(days[0], ['day-2', 'day-1']).split == 'day-2, day-1'
+    from trainer.examples import _called
+    assert _called(('a', 'b', 'c', 'd')) == 'a to d (4 splits)'
+
+
+@pytest.mark.parametrize(('splits', 'domains', 'message'), [
+    (['day-1', 'day-4'], None, 'has no split day-4; it has day-1, day-2, day-3'),
+    (['day-1', 'day-2', 'day-1'], None, 'split day-1 is named twice'),
+    ([], None, 'No split of .* is named: name one of day-1, day-2, day-3'),
+    ('day-1', ['d1', 'x'], 'has no domain x; it has d1, d2, d3'),
+    ('day-1', [], 'No domain of .* is named: name one of d1, d2, d3')])
+def test_unknown_names_are_refused(days, splits, domains, message):
+    with pytest.raises(UserError, match=message):
+        Examples(days[0], splits, domains=domains)
