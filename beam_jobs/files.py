@@ -28,13 +28,21 @@ def expand(patterns: Sequence[str]) -> list[str]:
     """
     found = set()
     for pattern in patterns:
-        pattern = pattern.removeprefix('file://')
-        names = _remote_matches(pattern) if _REMOTE.match(pattern) else _local_matches(pattern)
-        if not names:
+        files = matches(pattern)
+        if not files:
             raise UserError(f'No file matches {pattern}: name files, directories or patterns '
                             'that exist.')
-        found.update(names)
+        for name, size in files.items():
+            if size == 0:
+                raise UserError(f'{name} is empty: name files with rows.')
+        found.update(files)
     return sorted(found)
+
+
+def matches(pattern: str) -> dict[str, int]:
+    """The files that a pattern of `expand` names, with their bytes; none if there are none."""
+    pattern = pattern.removeprefix('file://')
+    return _remote_matches(pattern) if _REMOTE.match(pattern) else _local_matches(pattern)
 
 
 def open_file(path: str) -> BinaryIO:
@@ -156,7 +164,7 @@ def _unreadable(path: str, error: OSError) -> UserError:
     return UserError(f'{path} cannot be read: {error.strerror or error}.')
 
 
-def _local_matches(pattern: str) -> list[str]:
+def _local_matches(pattern: str) -> dict[str, int]:
     if os.path.isdir(pattern):
         names = [os.path.join(pattern, name) for name in os.listdir(pattern)
                  if name[0] not in '._']  # hidden files; markers such as _SUCCESS
@@ -164,10 +172,10 @@ def _local_matches(pattern: str) -> list[str]:
         names = [pattern]
     else:
         names = glob.glob(pattern, recursive=True)
-    return _not_empty((name, os.path.getsize(name)) for name in names if os.path.isfile(name))
+    return {name: os.path.getsize(name) for name in names if os.path.isfile(name)}
 
 
-def _remote_matches(pattern: str) -> list[str]:
+def _remote_matches(pattern: str) -> dict[str, int]:
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
@@ -177,12 +185,4 @@ def _remote_matches(pattern: str) -> list[str]:
         metadata = FileSystems.match([pattern])[0].metadata_list
     except (BeamIOError, ValueError, ImportError) as error:
         raise UserError(f'{pattern} cannot be looked up: {error}.') from None
-    return _not_empty((found.path, found.size_in_bytes) for found in metadata)
-
-
-def _not_empty(files) -> list[str]:
-    files = list(files)
-    for name, size in files:
-        if size == 0:
-            raise UserError(f'{name} is empty: name files with rows.')
-    return [name for name, _ in files]
+    return {found.path: found.size_in_bytes for found in metadata}
