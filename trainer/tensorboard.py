@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from tensorboard.plugins.hparams import api as hparams
 
+from beam_jobs.dataset import Domain
 from beam_jobs.options import to_mapping
 from trainer.config import TrainConfig
+from trainer.frameworks.moments import domain_led
 from trainer.keras import tf
 from trainer.models.base import CTRModel
+from trainer.projector import write_projector
 
 _METRICS = ('auc', 'gauc', 'pcoc', 'log_loss')
 _HISTOGRAM_VALUES = 100_000
@@ -25,6 +28,7 @@ class Logs:
     """
 
     def __init__(self, directory: str):
+        self._directory = directory
         self._writer = tf.summary.create_file_writer(directory)
 
     def steps(self, step: int, loss: float, learning_rate: float, speed: float) -> None:
@@ -42,8 +46,10 @@ class Logs:
                 for name in _METRICS:
                     if values.get(name) is not None:
                         tf.summary.scalar(f'validation_{name}/{scope}', values[name])
+            of_domains = domain_led(model)
             for variable in model.trainable_variables:
-                tf.summary.histogram(f'weights/{variable.name.split(":")[0]}',
+                kind = 'domain_weights' if id(variable) in of_domains else 'shared_weights'
+                tf.summary.histogram(f'{kind}/{variable.name.split(":")[0]}',
                                      _sample(variable))
         self._writer.flush()
 
@@ -62,6 +68,22 @@ class Logs:
                 for domain, row in zip(names, values, strict=True):
                     tf.summary.scalar(f'{name}/{domain}', float(row.mean()))
         self._writer.flush()
+
+    def scalars(self, epoch: int, values: dict[str, float]) -> None:
+        """Of `CTRModel.scalars`: a point of each curve."""
+        with self._writer.as_default(epoch):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def embeddings(self, domains: list[Domain], embeddings: dict[str, np.ndarray]) -> None:
+        """The domains' embeddings as they are now, for the projector.
+
+        Args:
+            domains: of the dataset; row 0, before them, is the unseen domain.
+            embeddings: [len(domains) + 1, dim], by name.
+        """
+        write_projector(self._directory, ['unseen', *(domain.name for domain in domains)],
+                        embeddings)
 
     def finish(self, config: TrainConfig, metrics: dict[str, Any], step: int) -> None:
         """The run's hyper-parameters beside its best epoch's metrics (HParams)."""

@@ -8,6 +8,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 
 from beam_jobs.dataset import read_manifest
 from beam_jobs.errors import UserError
@@ -18,7 +21,7 @@ from trainer.examples import Examples
 from trainer.export import export_model
 from trainer.frameworks import make_framework
 from trainer.frameworks.base import Framework
-from trainer.keras import keras
+from trainer.keras import keras, tf
 from trainer.models import build_model
 from trainer.summaries import domain_summaries
 from trainer.tensorboard import Logs
@@ -71,6 +74,7 @@ def train(dataset: str, run_directory: str, config: TrainConfig, train_split: st
         checkpoints.restore_best(state.best_epoch)
         if framework.finish(validation):
             state.best_metrics = validate(framework, validation)
+        logs.embeddings(manifest.domains, framework.domain_embeddings())
         logs.finish(config, state.best_metrics, state.step)
         logs.close()
         directory = export_model(
@@ -107,7 +111,7 @@ class _Run:
         state, pace = self.state, _Pace()
         for progress in self.framework.epoch(state.epoch, state.position):
             state.position, state.step = progress.position, state.step + 1
-            pace.add(float(progress.loss), progress.rows)
+            pace.add(progress.loss, progress.rows)
             if pace.due():
                 self._report(pace)
             if state.step % self.config.checkpoint_steps == 0:
@@ -125,9 +129,7 @@ class _Run:
     def _validate(self) -> None:
         state = self.state
         metrics = validate(self.framework, self.validation)
-        self.logs.epoch(state.epoch + 1, metrics, self.framework.model)
-        self.logs.domains(state.epoch + 1, *domain_summaries(
-            self.framework.model, self.validation))
+        self._show(metrics)
         name, value = stopping_value(metrics)
         overall = metrics['overall']
         logger.info('epoch %d: validation %s', state.epoch + 1, ', '.join(
@@ -142,23 +144,39 @@ class _Run:
             logger.info('%s has not risen for %d of %d epochs', name, state.bad_epochs,
                         self.config.patience)
 
+    def _show(self, metrics: dict[str, Any]) -> None:
+        epoch, model = self.state.epoch + 1, self.framework.model
+        self.logs.epoch(epoch, metrics, model)
+        names, summaries = domain_summaries(model, self.validation)
+        self.logs.domains(epoch, names, summaries)
+        self.logs.scalars(epoch, model.scalars(summaries))
+        self.logs.embeddings(self.validation.manifest.domains,
+                             self.framework.domain_embeddings())
+
 
 class _Pace:
-    """Losses and rows since the last line of progress."""
+    """Losses and rows since the last line of progress.
+
+    Losses stay tensors until they are shown: reading one waits for the device to finish its
+    step, and the next step could not be sent to it meanwhile.
+    """
 
     def __init__(self):
-        self._since, self.rows, self._loss = time.monotonic(), 0, 0.0
+        self._since, self.rows = time.monotonic(), 0
+        self._losses: list[tf.Tensor] = []
+        self._weights: list[int] = []
 
-    def add(self, loss: float, rows: int) -> None:
+    def add(self, loss: tf.Tensor, rows: int) -> None:
         self.rows += rows
-        self._loss += loss * rows
+        self._losses.append(loss)
+        self._weights.append(rows)
 
     def due(self) -> bool:
         return time.monotonic() - self._since >= _LINE_SECONDS
 
     def take(self) -> tuple[float, float]:
         """The mean loss of a row and the rows per second, which start again."""
-        loss = self._loss / self.rows
+        loss = float(np.average(tf.stack(self._losses).numpy(), weights=self._weights))
         speed = self.rows / max(time.monotonic() - self._since, 1e-9)
         self.__init__()
         return loss, speed

@@ -54,7 +54,7 @@ def test_a_run_learns_and_leaves_a_model(finished):
     tags = set(logs.Tags()['tensors'])
     assert {'train/loss', 'train/learning_rate', 'train/examples_per_second',
             'validation_auc/overall', 'validation_gauc/d1', 'validation_pcoc/d2'} < tags
-    assert any(tag.startswith('weights/') and 'domain_kernel' in tag for tag in tags)
+    assert any(tag.startswith('domain_weights/') and 'domain_kernel' in tag for tag in tags)
     assert [event.step for event in logs.Tensors('validation_auc/overall')] == [1, 2, 3]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from trainer.config import TrainConfig
 from trainer.examples import Batch, Examples
 from trainer.keras import keras, tf
@@ -92,6 +94,11 @@ class Framework:
         Validation goes through the split domain after domain.
         """
         return self._predict(batch)
+
+    def domain_embeddings(self) -> dict[str, np.ndarray]:
+        """`CTRModel.domain_embeddings` as each domain sees its own row."""
+        return {name: variable.numpy()
+                for name, variable in self.model.domain_embeddings().items()}
 
     def serving_model(self) -> CTRModel:
         """The model to export: `call(features)` of mixed domains, `features` and `fold`.

@@ -111,6 +111,26 @@ class SpecificParameters:
         return tf.train.Checkpoint(**{f'domain_{domain}': difference for domain, difference
                                       in enumerate(self.differences)})
 
+    def own_rows(self, variable: tf.Variable) -> np.ndarray:
+        """A variable with a row for each domain, each row as it is in the domain's Theta."""
+        shared = variable.numpy()
+        rows = shared.copy()
+        for domain, own in enumerate(self.differences):
+            if own.there:
+                rows[domain] = self._own_value(variable, domain, shared[domain])
+        return rows
+
+    def _own_value(self, variable: tf.Variable, domain: int, shared: np.ndarray) -> np.ndarray:
+        step, own = self.step, self.differences[domain]
+        for place, dense in zip(step.dense_places, own.dense, strict=True):
+            if step.variables[place] is variable:
+                return dense.numpy()[domain] + (shared if self.follow else 0)
+        for place, block in zip(step.row_places, own.rows, strict=True):
+            mine = block.numbers.numpy() == domain
+            if step.variables[place] is variable and mine.any():
+                return block.values.numpy()[mine][0] + (shared if self.follow else 0)
+        return shared
+
     def enter(self, domain: int) -> None:
         """Theta <- theta_S + theta_i."""
         step, own = self.step, self.differences[domain]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from trainer.examples import Batch
 from trainer.frameworks.base import Framework
 from trainer.frameworks.domain_models import DomainModels
@@ -25,6 +27,10 @@ class WithSpecific(Framework):
             return super().predict(batch)
         finally:
             self.specific.leave(keep=False)
+
+    def domain_embeddings(self) -> dict[str, np.ndarray]:
+        return {name: self.specific.own_rows(variable)
+                for name, variable in self.model.domain_embeddings().items()}
 
     def serving_model(self) -> DomainModels:
         return DomainModels(self.specific, super().serving_model())

@@ -46,6 +46,10 @@ class AuxiliaryNetwork(DomainLayer):
         self.output_bias = self.add_weight('output_bias', (1,), initializer='zeros')
         super().build(input_shape)
 
+    @property
+    def domain_vectors(self) -> tf.Variable:
+        return self.domain_embedding
+
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         of_domain = tf.matmul(rows.take(self.domain_embedding),
                               self.hidden_kernel[:self.embedding_dim])

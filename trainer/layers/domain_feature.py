@@ -29,6 +29,10 @@ class DomainFeature(DomainLayer):
                                                    initializer=zero_row_then_uniform)
         super().build(input_shape)
 
+    @property
+    def domain_vectors(self) -> tf.Variable:
+        return self.domain_table
+
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         own = rows.spread(rows.take(self.domain_table))[:, None, :]
         own = tf.broadcast_to(own, [tf.shape(inputs)[0], 1, self.dim])

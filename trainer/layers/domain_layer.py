@@ -67,6 +67,11 @@ class DomainLayer(keras.layers.Layer):
         """The row of a per-domain variable that a domain added later starts from."""
         return variable[0]
 
+    @property
+    def domain_vectors(self) -> tf.Variable | None:
+        """The domains' embedding [num_domains, dim], in a layer that has one."""
+        return None
+
     def fold(self) -> None:
         """Computes once what inference would compute at every call (STAR 4.4), if anything.
 

@@ -25,7 +25,14 @@ def sparsity_loss(ratios: Sequence[tf.Tensor], lambda_hat: tf.Tensor, r_min: flo
         r_max: the upper boundary.
     """
     ratio = tf.stack(list(ratios))
+    weight = dynamic_weight(ratio, lambda_hat, r_min, r_max)
+    distance = tf.abs(ratio - (r_min + r_max) / 2)
+    return tf.reduce_mean(tf.stop_gradient(weight) * distance)
+
+
+def dynamic_weight(ratio: tf.Tensor, lambda_hat: tf.Tensor, r_min: float,
+                   r_max: float) -> tf.Tensor:
+    """lambda^l of every ratio (AdaSparse, equation 10), of `ratio`'s shape."""
     distance = tf.abs(ratio - (r_min + r_max) / 2)
     outside = (ratio < r_min) | (ratio > r_max)
-    weight = tf.where(outside, lambda_hat * distance, tf.zeros_like(distance))
-    return tf.reduce_mean(tf.stop_gradient(weight) * distance)
+    return tf.where(outside, lambda_hat * distance, tf.zeros_like(distance))

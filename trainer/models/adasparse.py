@@ -13,7 +13,7 @@ from trainer.layers.domain_aware_pruner import DomainAwarePruner
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.packed_network import PackedNetwork
 from trainer.layers.pruning_schedule import PruningSchedule, Schedule
-from trainer.layers.sparsity import sparsity_loss
+from trainer.layers.sparsity import dynamic_weight, sparsity_loss
 from trainer.models.base import Inputs
 from trainer.models.domain_aware import DomainAware, DomainAwareBackbone
 
@@ -119,6 +119,20 @@ class AdaSparse(DomainAwareBackbone):
         layer; one less its mean is the layer's ratio r."""
         return {f'kept_neurons/{name}': tf.reduce_mean(tf.cast(factors > 0, tf.float32), axis=0)
                 for name, factors in self.factors(features).items()}
+
+    def scalars(self, summaries: dict[str, np.ndarray]) -> dict[str, float]:
+        """alpha and lambda-hat; of every layer r^l, the domains' mean, and lambda^l of it."""
+        options, schedule = self.options, self.schedule
+        if options.formulation == 'scaling':
+            return {}
+        found = {'adasparse/alpha': float(schedule.alpha),
+                 'adasparse/lambda_hat': float(schedule.lambda_hat)}
+        for name, kept in summaries.items():
+            layer, ratio = name.split('/')[-1], 1 - float(np.mean(kept))
+            found[f'sparsity_ratio/{layer}'] = ratio
+            found[f'sparsity_weight/{layer}'] = float(dynamic_weight(
+                ratio, schedule.lambda_hat, options.r_min, options.r_max))
+        return found
 
     def fold(self) -> None:
         """Leaves out what is pruned, where that is known and serves faster (`PACK_BELOW`)."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
+
 from beam_jobs.dataset import Feature, Manifest
 from beam_jobs.options import setting
 from trainer.config import ModelConfig
@@ -29,6 +31,7 @@ class Inputs(NamedTuple):
         sequences: the vectors behind the pooled sequences, by feature name.
         ids: of the features, by name, for embeddings of the architecture's own.
         rows: the rows' domains, to pass to layers.
+        attended: outputs [batch, dim] of the architecture's attentions, by name.
     """
 
     flat: tf.Tensor
@@ -36,6 +39,7 @@ class Inputs(NamedTuple):
     sequences: dict[str, Sequence]
     ids: dict[str, tf.Tensor]
     rows: DomainRows
+    attended: dict[str, tf.Tensor] = {}  # noqa: RUF012
 
 
 class CTRModel(keras.Model):
@@ -50,6 +54,8 @@ class CTRModel(keras.Model):
     domain's rows side by side; the logits go back to the batch's own order.
 
     Attributes:
+        manifest: of the dataset, as the model knows it.
+        source: a trained model that this one was built on, where the architecture needs one.
         features: of the dataset, less the excluded ones.
         num_domains: rows of per-domain variables.
         fields: the names behind `Inputs.fields`, in order: the features, and `domain` last
@@ -73,25 +79,34 @@ class CTRModel(keras.Model):
     NORMALIZATION: ClassVar[str] = 'bn'
     AUXILIARY: ClassVar[bool] = False
 
-    def __init__(self, manifest: Manifest, config: ModelConfig, options: Options):
+    def __init__(self, manifest: Manifest, config: ModelConfig, options: Options,
+                 source: CTRModel | None = None):
         super().__init__(name=config.name)
-        self.config, self.options = config, options
+        self.manifest, self.config, self.options = manifest, config, options
+        self.source = source
         self.num_domains = manifest.num_domains
         self.features: list[Feature] = [feature for feature in manifest.features
                                         if feature.name not in config.exclude]
+        self.build_inputs()
+        self.build_network()
+
+    def build_inputs(self) -> None:
+        """Makes the layers that `look_up` and `call` use."""
+        config, options = self.config, self.options
         self.embedding = FeatureEmbedding(
             self.features, config.embedding_dim, l2=config.embedding_l2,
             id_dropout=options.id_dropout, seed=1)
-        self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim)
+        self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim,
+                                           name='domain_feature')
                              if options.domain_feature else None)
         self.fields = [*(feature.name for feature in self.features),
                        *(['domain'] if options.domain_feature else [])]
         kind = self.NORMALIZATION if config.normalization is None else config.normalization
         self.normalization = _normalization(kind, self.num_domains)
         with_auxiliary = self.AUXILIARY if config.auxiliary is None else config.auxiliary
-        self.auxiliary = (AuxiliaryNetwork(self.num_domains, options.auxiliary_units,
-                                           config.embedding_dim) if with_auxiliary else None)
-        self.build_network()
+        self.auxiliary = (AuxiliaryNetwork(
+            self.num_domains, options.auxiliary_units, config.embedding_dim,
+            name='auxiliary_network') if with_auxiliary else None)
 
     @property
     def batches(self) -> Literal['domain', 'mixed']:
@@ -111,27 +126,44 @@ class CTRModel(keras.Model):
         fields side by side here."""
         return inputs.flat
 
+    def attend(self, inputs: Inputs, training: bool) -> dict[str, tf.Tensor]:
+        """The outputs of the architecture's attentions, [batch, dim], by name; those that
+        `inputs.attended` has already are not computed again."""
+        return dict(inputs.attended)
+
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
         """The main network's logit, [batch]."""
         raise NotImplementedError
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         inputs = self.look_up(features, training)
-        logit = self.network(inputs, training)
+        return self.logits(inputs, self.network(inputs, training))
+
+    def logits(self, inputs: Inputs, logit: tf.Tensor) -> tf.Tensor:
+        """The model's logits, in the batch's own order, of the main network's."""
         if self.auxiliary is not None:
             logit += tf.squeeze(self.auxiliary(self._flat(inputs.fields), inputs.rows),
                                 axis=1)  # STAR, equation 7
         return inputs.rows.unsort(tf.cast(logit, tf.float32))
 
-    def look_up(self, features: dict[str, tf.Tensor], training: bool = False) -> Inputs:
-        """What `network` gets of a batch."""
+    def look_up(self, features: dict[str, tf.Tensor], training: bool = False,
+                attended: dict[str, tf.Tensor] | None = None) -> Inputs:
+        """What `network` gets of a batch.
+
+        Args:
+            features: as of `call`.
+            training: as of `call`.
+            attended: what `attend` need not compute; in the batch's own order.
+        """
         rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
         ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
         embedded = self.embedding(ids, training=training)
         fields = embedded.fields
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
-        inputs = Inputs(self._flat(fields), fields, embedded.sequences, ids, rows)
+        inputs = Inputs(self._flat(fields), fields, embedded.sequences, ids, rows,
+                        {name: rows.sort(of) for name, of in (attended or {}).items()})
+        inputs = inputs._replace(attended=self.attend(inputs, training))
         normalized = self.tower_input(inputs, training)
         if self.normalization is not None:
             normalized = self.normalization(normalized, rows, training=training)
@@ -144,6 +176,20 @@ class CTRModel(keras.Model):
         """What TensorBoard shows of a batch of one domain: vectors with entries in [0, 1], of
         which the domains' are put together as the rows of an image, by name."""
         return {}
+
+    def scalars(self, summaries: dict[str, np.ndarray]) -> dict[str, float]:
+        """What TensorBoard shows as curves, by name.
+
+        Args:
+            summaries: of all domains, [domains, entries], by name.
+        """
+        return {}
+
+    def domain_embeddings(self) -> dict[str, tf.Variable]:
+        """Every embedding of the domains that a layer has, [num_domains, dim], by the layer's
+        name."""
+        return {layer.name: layer.domain_vectors for layer in self.domain_layers()
+                if layer.domain_vectors is not None}
 
     def make_variables(self) -> None:
         """Builds every layer, by calling the model on two rows of unseen values."""
