@@ -76,13 +76,41 @@ class RowOptimizer(keras.optimizers.Optimizer):
         if not isinstance(gradient, tf.IndexedSlices):
             self.apply(gradient, *(each.handle for each in variables))
             return
-        rows = gradient.indices  # each of them once: Keras has called the method below
-        copies = [_temporary(tf.gather(each, rows)) for each in variables]
+        # Each row is there once: Keras has called `_deduplicate_sparse_grad`.
+        if variable.shape[1:].num_elements() < _WIDE_ROW:
+            self._apply_to_rows(gradient, variables)
+            return
+        # A mixed batch holds most domains: their weights are better moved where they are,
+        # than copied out and back.
+        tf.cond(3 * tf.size(gradient.indices) > 2 * variable.shape[0],
+                lambda: self._apply_to_all(gradient, variables),
+                lambda: self._apply_to_rows(gradient, variables))
+
+    def _apply_to_rows(self, gradient: tf.IndexedSlices, variables: list[tf.Variable]) -> None:
+        """Moves copies of the rows, and puts them back."""
+        copies = [_temporary(tf.gather(each, gradient.indices)) for each in variables]
         with tf.control_dependencies([made for _, made in copies]):
             self.apply(gradient.values, *(handle for handle, _ in copies))
         for each, (handle, _) in zip(variables, copies, strict=True):
             new = tf.raw_ops.ReadVariableOp(resource=handle, dtype=each.dtype)
-            each.scatter_update(tf.IndexedSlices(new, rows))
+            each.scatter_update(tf.IndexedSlices(new, gradient.indices))
+
+    def _apply_to_all(self, gradient: tf.IndexedSlices, variables: list[tf.Variable]) -> None:
+        """Moves every row, and puts back those that have no gradient."""
+        rows = gradient.indices
+        untouched = tf.tensor_scatter_nd_update(
+            tf.ones(variables[0].shape[:1], tf.bool), rows[:, None],
+            tf.zeros(tf.shape(rows), tf.bool))
+        others = tf.cast(tf.where(untouched)[:, 0], rows.dtype)
+        before = [tf.gather(each, others) for each in variables]
+        dense = tf.dynamic_stitch(
+            [tf.cast(rows, tf.int32), tf.cast(others, tf.int32)],
+            [gradient.values, tf.zeros_like(before[0], gradient.values.dtype)])
+        with tf.control_dependencies(before):
+            self.apply(tf.ensure_shape(dense, variables[0].shape),
+                       *(each.handle for each in variables))
+        for each, values in zip(variables, before, strict=True):
+            each.scatter_update(tf.IndexedSlices(values, others))
 
     def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
         return [sum_rows(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient

@@ -81,25 +81,29 @@ class DomainRows:
             return column_sums(rows)
         return tf.math.segment_sum(rows, self.segments)
 
-    def dense(self, rows: tf.Tensor, weights: tf.Tensor,
-              bias: tf.Tensor | None = None) -> tf.Tensor:
+    def dense(self, rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor | None = None,
+              shared: tf.Tensor | None = None) -> tf.Tensor:
         """Every row through its own domain's dense layer.
 
         Args:
             rows: sorted rows [batch, inputs].
             weights: of the present domains, [present, inputs, units].
             bias: [present, units].
+            shared: [inputs, units], by which every domain's weights are multiplied, entry by
+                entry.
 
         Returns:
             [batch, units].
         """
         if bias is None:
             bias = tf.zeros([tf.shape(weights)[0], weights.shape[2]], weights.dtype)
+        if not self.single and self.num_domains <= _UNROLLED:
+            slots = tf.pad(self._counts, [[0, self.num_domains - tf.size(self._counts)]])
+            return _dense_unrolled(rows, weights, bias, slots, self.num_domains, shared)
+        if shared is not None:
+            weights *= shared
         if self.single:
             return _dense_of_one(rows, weights[0], bias)
-        if self.num_domains <= _UNROLLED:
-            slots = tf.pad(self._counts, [[0, self.num_domains - tf.size(self._counts)]])
-            return _dense_unrolled(rows, weights, bias, slots, self.num_domains)
         return _dense_by_slice(rows, weights, bias, self._starts, self._ends)
 
 
@@ -117,28 +121,59 @@ def _dense_of_one(rows, weights, bias):
     return tf.nn.bias_add(tf.matmul(rows, weights), bias[0]), gradient
 
 
-def _dense_unrolled(rows, weights, bias, counts, slots):
-    """One product a slot, of which those after the present domains' are of no rows."""
+def _dense_unrolled(rows, weights, bias, counts, slots, shared):
+    """One product a slot, of which those after the present domains' are of no rows.
+
+    The product with the shared weights is made slot by slot too: a domain's weights are then
+    still in the processor's cache, where all domains' together are not.
+    """
     present = tf.shape(weights)[0]
     blocks = [tf.minimum(slot, present - 1) for slot in range(slots)]
+
+    def pieces_of(rows):
+        return tf.split(rows, counts, num=slots)
+
+    def forward(rows, bias, kernel_of):
+        return tf.concat([tf.nn.bias_add(tf.matmul(piece, kernel_of(block)), bias[block])
+                          for block, piece in zip(blocks, pieces_of(rows), strict=True)],
+                         axis=0)
+
+    def backward(rows, upstream, kernel_of, weight_gradients):
+        by_row, by_bias = [], []
+        for block, piece, back in zip(blocks, pieces_of(rows), pieces_of(upstream),
+                                      strict=True):
+            by_row.append(tf.matmul(back, kernel_of(block), transpose_b=True))
+            weight_gradients(block, tf.matmul(piece, back, transpose_a=True))
+            by_bias.append(column_sums(back))
+        return tf.concat(by_row, axis=0), tf.concat(by_bias, axis=0)[:present]
 
     @tf.custom_gradient
     def product(rows, weights, bias):
         def gradient(upstream):
-            upstream = tf.convert_to_tensor(upstream)
-            by_row, by_weight, by_bias = [], [], []
-            for block, piece, back in zip(blocks, tf.split(rows, counts, num=slots),
-                                          tf.split(upstream, counts, num=slots), strict=True):
-                by_row.append(tf.matmul(back, weights[block], transpose_b=True))
-                by_weight.append(tf.matmul(piece, back, transpose_a=True))
-                by_bias.append(column_sums(back))
-            return (tf.concat(by_row, axis=0), tf.stack(by_weight)[:present],
-                    tf.concat(by_bias, axis=0)[:present])
-        pieces = tf.split(rows, counts, num=slots)
-        return tf.concat([tf.nn.bias_add(tf.matmul(piece, weights[block]), bias[block])
-                          for block, piece in zip(blocks, pieces, strict=True)],
-                         axis=0), gradient
-    return product(rows, weights, bias)
+            by_weight = []
+            by_row, by_bias = backward(
+                rows, tf.convert_to_tensor(upstream), lambda block: weights[block],
+                lambda block, of_kernel: by_weight.append(of_kernel))
+            return by_row, tf.stack(by_weight)[:present], by_bias
+        return forward(rows, bias, lambda block: weights[block]), gradient
+
+    @tf.custom_gradient
+    def product_with_shared(rows, weights, bias, shared):
+        def gradient(upstream):
+            by_weight, by_shared = [], []
+
+            def weight_gradients(block, of_kernel):
+                by_weight.append(of_kernel * shared)
+                by_shared.append(of_kernel * weights[block])
+            by_row, by_bias = backward(
+                rows, tf.convert_to_tensor(upstream), lambda block: weights[block] * shared,
+                weight_gradients)
+            return by_row, tf.stack(by_weight)[:present], by_bias, tf.add_n(by_shared)
+        return forward(rows, bias, lambda block: weights[block] * shared), gradient
+
+    if shared is None:
+        return product(rows, weights, bias)
+    return product_with_shared(rows, weights, bias, shared)
 
 
 def _dense_by_slice(rows, weights, bias, starts, ends):

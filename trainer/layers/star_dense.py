@@ -54,10 +54,10 @@ class StarDense(DomainLayer):
         if self.folded is not None and not training:
             kernel = tf.cast(rows.take(self.folded.kernel), inputs.dtype)
             bias = tf.cast(rows.take(self.folded.bias), inputs.dtype)
-        else:
-            kernel = rows.take(self.domain_kernel) * self.kernel
-            bias = rows.take(self.domain_bias) + self.bias
-        return self.activation(rows.dense(inputs, kernel, bias))
+            return self.activation(rows.dense(inputs, kernel, bias))
+        return self.activation(rows.dense(
+            inputs, rows.take(self.domain_kernel), rows.take(self.domain_bias) + self.bias,
+            shared=self.kernel))
 
     def fold(self) -> None:
         """Multiplies the weights out for every domain (STAR 4.4)."""
