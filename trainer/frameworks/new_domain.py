@@ -7,7 +7,7 @@ from trainer.examples import Examples
 from trainer.frameworks.mamdr import MAMDR
 from trainer.frameworks.regularization import Regularization
 from trainer.frameworks.specific import SpecificParameters
-from trainer.models.added_domains import with_added_domains
+from trainer.models.grown import grown
 
 
 def add_domain(trained: MAMDR, examples: Examples, domain: int,
@@ -36,7 +36,7 @@ def add_domain(trained: MAMDR, examples: Examples, domain: int,
         raise UserError(f'Domain {domain} is not new: the model has it already.')
     if not examples.count(domain):
         raise UserError(f'Domain {domain} has no training rows: add it when it has some.')
-    model = with_added_domains(trained.model, examples.manifest)
+    model = grown(trained.model, examples.manifest)
     options = trained.options
     regularization = Regularization(
         trained.config, options, model, examples,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -81,6 +82,24 @@ class FeatureEmbedding(keras.layers.Layer):
                 values, zero, tf.zeros([len(zero), shape[1]], values.dtype))
         self.table = self.add_weight('table', (self.rows, self.dim), initializer=initializer)
         super().build(input_shape)
+
+    def copy_rows(self, other: FeatureEmbedding, features: Iterable[str]) -> None:
+        """Takes another embedding's vectors of the ids that both have.
+
+        Args:
+            other: of the same width.
+            features: names, of both; what shares a vocabulary with them comes along.
+        """
+        names, values = set(features), self.table.numpy()
+        theirs = {_table(feature) for feature in other.features if feature.name in names}
+        mine = {_table(feature) for feature in self.features if feature.name in names}
+        old = other.table.numpy()
+        for table in sorted(mine & theirs):
+            size = min(self._sizes[table], other._sizes[table])
+            first, from_first = self._offsets[table], other._offsets[table]
+            values[first:first + size] = old[from_first:from_first + size]
+        values[-1] = old[-1]
+        self.table.assign(values)
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> Embedded:
         singles = [feature for feature in self.features if feature.kind != 'sequence']

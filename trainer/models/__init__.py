@@ -38,16 +38,22 @@ MODELS = {
 }
 
 
-def build_model(manifest: Manifest, config: ModelConfig) -> CTRModel:
+# Those that are built on a trained model of another domain (CTNet 3.3 and 4.4).
+NEED_SOURCE = frozenset({'ctnet', 'dual_embedding'})
+
+
+def build_model(manifest: Manifest, config: ModelConfig,
+                source: CTRModel | None = None) -> CTRModel:
     """A new model of the architecture `config.name`, with its variables made.
 
     Args:
         manifest: of the dataset; features and domains size the variables.
         config: the architecture and its hyper-parameters.
+        source: a trained model, for an architecture of `NEED_SOURCE` and no other.
 
     Raises:
-        UserError: no architecture of this name, an option that it does not take, or an
-            excluded feature that the dataset does not have.
+        UserError: no architecture of this name, an option that it does not take, an excluded
+            feature that the dataset does not have, or a source too many or too few.
     """
     if config.name not in MODELS:
         raise UserError(f'There is no model {config.name}; there are {", ".join(MODELS)}.')
@@ -59,10 +65,29 @@ def build_model(manifest: Manifest, config: ModelConfig) -> CTRModel:
     if len(config.exclude) == len(names):
         raise UserError(f'model.exclude leaves no feature of the dataset {manifest.name}: '
                         'leave at least one in.')
+    if config.name in NEED_SOURCE and source is None:
+        raise UserError(f'The model {config.name} is built on a trained model of the source '
+                        'domain: name the directory of one (--source).')
+    if config.name not in NEED_SOURCE and source is not None:
+        raise UserError(f'The model {config.name} has no use for a source model (--source); '
+                        f'there are {", ".join(sorted(NEED_SOURCE))}, which do.')
     module, name = MODELS[config.name].split(':')
     architecture = getattr(importlib.import_module(module), name)
     options = from_mapping(architecture.Options, config.options,
                            f'model.options of {config.name}')
-    model = architecture(manifest, config, options)
+    model = architecture(manifest, config, options, source)
     model.make_variables()
     return model
+
+
+def like(model: CTRModel, manifest: Manifest | None = None) -> CTRModel:
+    """A new model of the structure of another, down to its source's; fresh weights.
+
+    Args:
+        model: of `build_model`.
+        manifest: by which it is sized; the model's own when absent.
+    """
+    from trainer.models.base import CTRModel
+
+    source = like(model.source) if isinstance(model.source, CTRModel) else model.source
+    return build_model(manifest or model.manifest, model.config, source)

@@ -8,11 +8,12 @@ from beam_jobs.options import setting
 from trainer.keras import keras, tf
 from trainer.layers.activation_unit import ActivationUnit
 from trainer.layers.tower import Tower
-from trainer.models.base import CTRModel, Inputs
+from trainer.models.base import Inputs
 from trainer.models.behaviors import behaviors_of, field, flat_without
+from trainer.models.mlp_network import FullyConnected, MLPNetwork
 
 
-class DIN(CTRModel):
+class DIN(MLPNetwork):
     """An MLP in whose input the user's history is weighted by the target item (Zhou et al.
     2018, equation 3), where other models have the history's mean.
 
@@ -21,7 +22,7 @@ class DIN(CTRModel):
     """
 
     @dataclass(frozen=True)
-    class Options(CTRModel.Options):
+    class Options(MLPNetwork.Options):
         """
         Attributes:
             attention_units: the widths of the hidden layers of the activation unit.
@@ -37,14 +38,23 @@ class DIN(CTRModel):
         self.tower = Tower(self.config.hidden_units, self.config.dropout, name='tower')
         self.head = keras.layers.Dense(1, name='head')
 
-    def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
-        attended = [
-            layer((field(self, inputs, target.name), inputs.sequences[history.name].vectors),
-                  inputs.sequences[history.name].mask)
-            for layer, (history, target) in zip(self.attention, self.behaviors, strict=True)]
-        others = flat_without(self, inputs, {each.history.name for each in self.behaviors})
-        return tf.concat([others, *attended], axis=1)
+    def shareable(self) -> dict[str, keras.layers.Layer]:
+        return {behaviors.history.name: layer for behaviors, layer
+                in zip(self.behaviors, self.attention, strict=True)}
 
-    def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
-        outputs = self.tower(inputs.flat, training=training)
-        return tf.squeeze(self.head(outputs), axis=1)
+    def attend(self, inputs: Inputs, training: bool) -> dict[str, tf.Tensor]:
+        attended = dict(inputs.attended)
+        for layer, (history, target) in zip(self.attention, self.behaviors, strict=True):
+            if history.name not in attended:
+                sequence = inputs.sequences[history.name]
+                attended[history.name] = layer(
+                    (field(self, inputs, target.name), sequence.vectors), sequence.mask)
+        return attended
+
+    def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        histories = [each.history.name for each in self.behaviors]
+        others = flat_without(self, inputs, set(histories))
+        return tf.concat([others, *(inputs.attended[name] for name in histories)], axis=1)
+
+    def fully_connected(self) -> FullyConnected:
+        return FullyConnected(self.tower.hidden, self.tower.dropouts, self.head)

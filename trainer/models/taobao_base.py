@@ -15,11 +15,12 @@ from trainer.layers.locality_sensitive_hash import LocalitySensitiveHash
 from trainer.layers.retrieval import most_similar, same_category
 from trainer.layers.target_attention import TargetAttention
 from trainer.layers.transformer_encoder import TransformerEncoder
-from trainer.models.base import CTRModel, Inputs
+from trainer.models.base import Inputs
 from trainer.models.behaviors import Behaviors, behaviors_of, field, flat_without
+from trainer.models.mlp_network import MLPNetwork
 
 
-class TaobaoBase(CTRModel):
+class TaobaoBase(MLPNetwork):
     """An MLP over the features and three attentions of the target item to the user's history.
 
     CTNet, equations 2 and 3: h = sigma(MLP(E)) with E the embeddings of user, item, cross and
@@ -34,7 +35,7 @@ class TaobaoBase(CTRModel):
     """
 
     @dataclass(frozen=True)
-    class Options(CTRModel.Options):
+    class Options(MLPNetwork.Options):
         """
         Attributes:
             history: the sequence of past clicks, the longest of item ids when absent (or of
@@ -76,21 +77,27 @@ class TaobaoBase(CTRModel):
         self.dropouts = [Dropout(config.dropout, seed=10 + i) for i in range(len(self.hidden))]
         self.head = keras.layers.Dense(1, name='head')
 
-    def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
+    def attend(self, inputs: Inputs, training: bool) -> dict[str, tf.Tensor]:
         history, target_name = (feature.name for feature in self.behaviors)
         sequence, target = inputs.sequences[history], field(self, inputs, target_name)
-        searched = {'short': self._recent(sequence),
-                    'sim': self._of_category(sequence, inputs, training),
-                    'eta': self._alike(sequence, target)}
-        attended = [self.attention[name]((target, behaviors.vectors), behaviors.mask)
-                    for name, behaviors in searched.items()]
-        return tf.concat([flat_without(self, inputs, {history}), *attended], axis=1)
+        searches = {'short': lambda: self._recent(sequence),
+                    'sim': lambda: self._of_category(sequence, inputs, training),
+                    'eta': lambda: self._alike(sequence, target)}
+        attended = dict(inputs.attended)
+        for name, search in searches.items():
+            if name not in attended:
+                behaviors = search()
+                attended[name] = self.attention[name]((target, behaviors.vectors),
+                                                      behaviors.mask)
+        return attended
 
-    def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
-        outputs = inputs.flat
-        for layer, dropout in zip(self.hidden, self.dropouts, strict=True):
-            outputs = dropout(layer(outputs), training=training)
-        return tf.squeeze(self.head(outputs), axis=1)
+    def shareable(self) -> dict[str, keras.layers.Layer]:
+        return {name: self.attention[name] for name in ('sim', 'eta')}
+
+    def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
+        return tf.concat([flat_without(self, inputs, {self.behaviors.history.name}),
+                          *(inputs.attended[name] for name in ('short', 'sim', 'eta'))],
+                         axis=1)
 
     def _recent(self, sequence: Sequence) -> Sequence:
         length = self.options.short_length

@@ -8,7 +8,7 @@ from beam_jobs.errors import UserError
 from trainer.config import ModelConfig
 from trainer.keras import keras, tf
 from trainer.models import MODELS, build_model
-from trainer.models.added_domains import with_added_domains
+from trainer.models.grown import grown
 
 
 def trained(name, **kwargs):
@@ -33,7 +33,7 @@ def scores(model, batch, domain=None):
 @pytest.mark.parametrize('name', MODELS)
 def test_an_added_domain_starts_as_the_shared_model(name):
     model = trained(name, auxiliary=True, normalization='pn')
-    larger = with_added_domains(model, trainer_dataset.make_manifest(5))
+    larger = grown(model, trainer_dataset.make_manifest(5))
     batch = trainer_dataset.make_batch(np.random.default_rng(1), 30)
     before = scores(model, batch)
     assert np.std(before) > 1e-3
@@ -49,6 +49,6 @@ def test_an_added_domain_starts_as_the_shared_model(name):
 def test_what_cannot_get_domains_says_so():
     model = trained('mmoe', options={'experts': 0})  # as many experts as domains
     with pytest.raises(UserError, match='cannot get domains added'):
-        with_added_domains(model, trainer_dataset.make_manifest(4))
+        grown(model, trainer_dataset.make_manifest(4))
     with pytest.raises(UserError, match='add domains only'):
-        with_added_domains(trained('star'), trainer_dataset.make_manifest(2))
+        grown(trained('star'), trainer_dataset.make_manifest(2))
