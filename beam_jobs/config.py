@@ -26,6 +26,9 @@ class FeatureConfig:
         min_count: values seen fewer times in the training split are unseen (id 0).
         of: for a history, the feature of the clicked items that is remembered, or `domain`.
         scope: for a history, whether clicks of every domain count, or of the impression's.
+        domains: for a history, the domains of which clicks count, by name; absent, `scope`
+            says it. Cross-domain models (MiNet, DASL) tell a user's clicks in the source
+            domain from those in a target domain by such histories.
     """
 
     name: str
@@ -37,11 +40,16 @@ class FeatureConfig:
     min_count: int = setting(1, minimum=1)
     of: str | None = None
     scope: Literal['all', 'domain'] = 'all'
+    domains: list[str] | None = None
 
     def __post_init__(self):
         if (self.kind == 'history') != (self.of is not None):
             raise ValueError(f'feature {self.name}: `of` goes with the kind history, and a '
                              'history needs it.')
+        if self.domains is not None and (
+                self.kind != 'history' or self.scope != 'all' or not self.domains):
+            raise ValueError(f'feature {self.name}: `domains` names one domain or more, goes '
+                             'with the kind history, and not with `scope: domain`.')
 
 
 @dataclass(frozen=True)

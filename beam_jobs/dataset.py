@@ -46,6 +46,8 @@ class Feature:
         length: the most ids of a sequence, else 1.
         boundaries: of a numeric feature, ascending, `size - 2` of them.
         history: a sequence of the user's past clicks, not of the row's own values.
+        domains: of a history, the names of the domains whose clicks it holds, where it holds
+            those of some domains alone; else empty.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Feature:
     length: int = 1
     boundaries: list[float] = field(default_factory=list)
     history: bool = False
+    domains: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

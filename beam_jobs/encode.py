@@ -1,6 +1,7 @@
 """Rows to ids: every feature, through the vocabularies and boundaries of training."""
 
 import functools
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,6 +77,9 @@ class Encoder:
     def _history(self, table: pa.Table, feature: FeatureConfig) -> Lists:
         column = column_of(feature, self._config)
         remembered = (numbers(table, 'click') > 0) & (codes(table, column) >= 0)
+        if feature.domains is not None:
+            counts = pc.is_in(values(table, 'domain'), pa.array(feature.domains, pa.string()))
+            remembered &= counts.to_numpy(zero_copy_only=False)[codes(table, 'domain')]
         user, timestamp = codes(table, 'user'), numbers(table, 'timestamp')
         if feature.scope == 'domain':
             offsets, rows = recent_clicks_in_domain(user, codes(table, 'domain'), timestamp,
@@ -85,7 +89,9 @@ class Encoder:
         return Lists(offsets, self._single(table, column, feature.of)[rows])
 
     def _lookup(self, vocabulary: str) -> Lookup:
-        return _open_lookup(self._lookups[vocabulary])
+        path = self._lookups[vocabulary]
+        file = os.stat(path)  # a later build in this process has the same paths
+        return _open_lookup(path, file.st_ino, file.st_mtime_ns)
 
 
 def of_item(feature: FeatureConfig) -> bool:
@@ -121,5 +127,5 @@ def record_batch(ids: Ids) -> pa.RecordBatch:
 
 
 @functools.lru_cache(maxsize=64)
-def _open_lookup(path: str) -> Lookup:
+def _open_lookup(path: str, *_: int) -> Lookup:
     return Lookup(path)

@@ -149,6 +149,8 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
             raise UserError(f'The split {name} ({where}) has no rows: the log covers '
                             f'{survey.days_covered()}.')
     codes, names = sorted_codes(_column(counts, 'domain'))
+    if features is None:
+        _check_histories(config, names)
     clicks = np.where(split < 0, 0, counts['clicks'].to_numpy())
     positives = sum_by(codes, clicks, len(names))
     ratios = _ratios(config, names, positives)
@@ -197,6 +199,16 @@ def item_columns(config: DatasetConfig) -> list[str]:
     """The columns of checked rows that make an item's features."""
     columns = dict.fromkeys(column_of(f, config) for f in config.features if of_item(f))
     return [name for name in columns if name not in ('item', 'timestamp', 'user', 'domain')]
+
+
+def _check_histories(config: DatasetConfig, names: pa.Array) -> None:
+    there = names.to_pylist()
+    for feature in config.features:
+        unknown = sorted(set(feature.domains or []) - set(there))
+        if unknown:
+            raise UserError(f'The history {feature.name} is to hold clicks in the domain '
+                            f'{unknown[0]}, which the log does not have; it has '
+                            f'{_some(there)}.')
 
 
 def _ratios(config: DatasetConfig, names: pa.Array, positives: np.ndarray) -> dict[str, float]:
@@ -262,7 +274,8 @@ def _features(config: DatasetConfig, summaries: Mapping[str, Any]) -> list[Featu
         features.append(Feature(
             feature.name, 'sequence' if many else 'categorical', feature.owner,
             summaries[f'vocabulary/{vocabulary}'] + 1, vocabulary,
-            feature.length if many else 1, history=feature.kind == 'history'))
+            feature.length if many else 1, history=feature.kind == 'history',
+            domains=feature.domains or []))
     return features
 
 

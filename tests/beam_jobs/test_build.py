@@ -29,6 +29,8 @@ FEATURES = [
     FeatureConfig('clicks', 'history', of='item_id', length=3),
     FeatureConfig('scene_clicks', 'history', of='category', scope='domain', length=4),
     FeatureConfig('scenes', 'history', of='domain', length=2),
+    FeatureConfig('clicks_s1', 'history', of='item_id', domains=['s1'], length=3),
+    FeatureConfig('categories_s02', 'history', of='category', domains=['s2', 's0'], length=2),
     FeatureConfig('hour'),
     FeatureConfig('weekday'),
 ]
@@ -91,12 +93,14 @@ def vocabulary(values: list, min_count: int = 1) -> dict[str, int]:
     return {value: number for number, (_, value) in enumerate(ordered, start=1)}
 
 
-def past(row: dict, rows: list[dict], length: int, value: str, same_scene: bool) -> list:
+def past(row: dict, rows: list[dict], length: int, value: str, same_scene: bool = False,
+         scenes: str = 's0 s1 s2') -> list:
     """Values of the user's last clicks before the row's time; among ties, the order of
     (scene, item) is the order of time."""
     clicks = [other for other in rows if other['user_id'] == row['user_id'] and other['click']
               and other['timestamp'] < row['timestamp'] and other[value]
-              and (not same_scene or other['scene'] == row['scene'])]
+              and (not same_scene or other['scene'] == row['scene'])
+              and other['scene'] in scenes.split()]
     clicks.sort(key=lambda other: (other['timestamp'], other['scene'], other['item_id']))
     return [other[value] for other in reversed(clicks)][:length]
 
@@ -126,10 +130,13 @@ def expected_examples(table: pa.Table) -> dict[str, list[dict]]:
             'category': [categories.get(row['category'], 0)],
             'price': [0 if row['price'] is None else 1 + sum(c <= row['price'] for c in cuts)],
             'tags': [tags[tag] for tag in row['tags'][:2]],
-            'clicks': [items.get(v, 0) for v in past(row, rows, 3, 'item_id', False)],
+            'clicks': [items.get(v, 0) for v in past(row, rows, 3, 'item_id')],
             'scene_clicks': [categories.get(v, 0)
                              for v in past(row, rows, 4, 'category', True)],
-            'scenes': [scenes.get(v, 0) for v in past(row, rows, 2, 'scene', False)],
+            'scenes': [scenes.get(v, 0) for v in past(row, rows, 2, 'scene')],
+            'clicks_s1': [items.get(v, 0) for v in past(row, rows, 3, 'item_id', scenes='s1')],
+            'categories_s02': [categories.get(v, 0) for v in past(
+                row, rows, 2, 'category', scenes='s0 s2')],
             'hour': [hours.get(str(time_of(row).hour), 0)],
             'weekday': [weekdays.get(str(time_of(row).weekday()), 0)]})
     return examples

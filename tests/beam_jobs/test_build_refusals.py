@@ -103,6 +103,13 @@ def test_ratio_of_a_domain_that_is_not_there(tmp_path):
         build(tmp_path, log(), sampling=SamplingConfig(ctr_ratio={'s0': 1.0, 's2': 1.0}))
 
 
+def test_history_of_a_domain_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match='history recent .* domain s9.*it has s0, s1, s2'):
+        build(tmp_path, log(), features=[
+            *config().features[:2], FeatureConfig('recent', 'history', of='item_id', length=3,
+                                                  domains=['s1', 's9'])])
+
+
 def test_domain_without_a_click_that_asks_for_sampling_has_no_examples(tmp_path, caplog):
     clicks = [int(n % 3 != 2) for n in range(60)]
     manifest = build(tmp_path, log(click=clicks), sampling=SamplingConfig(ctr_ratio=0.5))

@@ -16,7 +16,8 @@ CONFIG = DatasetConfig(
     features=[FeatureConfig('user_id', owner='user'), FeatureConfig('item_id', owner='item'),
               FeatureConfig('price', 'numeric', owner='item'),
               FeatureConfig('tags', 'sequence', owner='item', length=3),
-              FeatureConfig('recent', 'history', of='item_id', length=2)])
+              FeatureConfig('recent', 'history', of='item_id', length=2),
+              FeatureConfig('recent_t', 'history', of='item_id', domains=['t', 'x'], length=2)])
 VOCABULARIES = {'user_id': ['u', 'v'], 'item_id': ['j', 'i'], 'tags': ['a', 'b'],
                 'domain': ['s']}
 
@@ -29,7 +30,9 @@ def encoder(tmp_path):
                 Feature('item_id', 'categorical', 'item', 3, 'item_id'),
                 Feature('price', 'numeric', 'item', 4, boundaries=[1.0, 2.0]),
                 Feature('tags', 'sequence', 'item', 3, 'tags', 3),
-                Feature('recent', 'sequence', 'context', 3, 'item_id', 2, history=True)]
+                Feature('recent', 'sequence', 'context', 3, 'item_id', 2, history=True),
+                Feature('recent_t', 'sequence', 'context', 3, 'item_id', 2, history=True,
+                        domains=['t', 'x'])]
     return Encoder(CONFIG, features, {name: str(tmp_path / name) for name in VOCABULARIES})
 
 
@@ -54,7 +57,12 @@ def test_what_a_negative_shares_with_its_positive(encoder):
     assert plain(encoder.rows(table())) == {
         'domain': [1, 1, 0, 1], 'timestamp': [1, 2, 3, 4],
         'user_key': [users[0]] * 3 + [users[1]], 'user_id': [1, 1, 1, 0],
-        'recent': [[], [2], [1, 2], []]}
+        'recent': [[], [2], [1, 2], []], 'recent_t': [[], [], [], []]}
+
+
+def test_a_history_of_some_domains_has_no_clicks_of_others(encoder):
+    rows = table().set_column(2, 'domain', pa.array(['t', 's', 't', 's']).dictionary_encode())
+    assert plain(encoder.rows(rows))['recent_t'] == [[], [2], [2], []]
 
 
 def test_what_belongs_to_the_item(encoder):
