@@ -41,7 +41,8 @@ class Evaluation:
 
 
 def evaluate(dataset: str, model: str, output: str, config: EvaluateConfig,
-             baseline: str | None = None, beam_args: Sequence[str] = ()) -> Evaluation:
+             baseline: str | None = None, beam_args: Sequence[str] = (),
+             domains: Sequence[str] | None = None) -> Evaluation:
     """Scores a split with Beam and judges the model, beside the pushed one if there is one.
 
     Writes `scores/` (Parquet), with a baseline `baseline_scores/` of the same rows in the same
@@ -56,19 +57,23 @@ def evaluate(dataset: str, model: str, output: str, config: EvaluateConfig,
         config: the split and the thresholds.
         baseline: the directory of the pushed model, of this dataset or another one.
         beam_args: ordinary Beam options; without `--runner` it runs in this process.
+        domains: the names of those whose rows are scored, and are all that is `overall`; all
+            domains when absent.
 
     Raises:
         UserError: no such dataset, split, model or domain, or scores that are no numbers.
     """
     manifest = read_manifest(dataset)
-    _check_domains(dataset, manifest, config)
+    _check_domains(dataset, manifest, [*config.domains, *(domains or [])])
+    chosen = None if domains is None else sorted(set(domains))
     described = read_model_json(model)
     os.makedirs(output, exist_ok=True)
     _remove_stale(output)
-    columns, domains = _scored(dataset, manifest, model, os.path.join(output, 'scores'),
-                               config, beam_args)
-    names = {domain.id: domain.name for domain in manifest.domains}
-    metrics, samples = _measure(columns, domains, names, config)
+    columns, rows_domains = _scored(dataset, manifest, model, os.path.join(output, 'scores'),
+                                    config, beam_args, chosen)
+    names = {domain.id: domain.name for domain in manifest.domains
+             if chosen is None or domain.name in chosen}
+    metrics, samples = _measure(columns, rows_domains, names, config)
     values = {**metrics, 'intervals': _intervals(samples, config),
               'confidence': config.confidence, 'replicates': config.replicates,
               'split': config.split,
@@ -78,8 +83,9 @@ def evaluate(dataset: str, model: str, output: str, config: EvaluateConfig,
     before = None
     if baseline is not None:
         other, _ = _scored(dataset, manifest, baseline,
-                           os.path.join(output, 'baseline_scores'), config, beam_args)
-        before, other_samples = _measure(other, domains, names, config)
+                           os.path.join(output, 'baseline_scores'), config, beam_args,
+                           chosen)
+        before, other_samples = _measure(other, rows_domains, names, config)
         values |= {'baseline': {**before, **_name(read_model_json(baseline)),
                                 'directory': baseline},
                    'deltas': _deltas(metrics, before),
@@ -95,9 +101,9 @@ def evaluate(dataset: str, model: str, output: str, config: EvaluateConfig,
     return Evaluation(metrics, blessed, reasons, values)
 
 
-def _check_domains(dataset: str, manifest: Manifest, config: EvaluateConfig) -> None:
+def _check_domains(dataset: str, manifest: Manifest, wanted: Sequence[str]) -> None:
     known = {domain.name for domain in manifest.domains}
-    for name in config.domains:
+    for name in wanted:
         if name not in known:
             raise UserError(f'evaluate.domains: the dataset {dataset} has no domain {name}; it '
                             f'has {", ".join(sorted(known)[:20])}.')
@@ -113,11 +119,14 @@ def _remove_stale(output: str) -> None:
 
 
 def _scored(dataset: str, manifest: Manifest, model: str, scores: str, config: EvaluateConfig,
-            beam_args: Sequence[str]) -> tuple[Columns, np.ndarray]:
+            beam_args: Sequence[str],
+            chosen: list[str] | None) -> tuple[Columns, np.ndarray]:
     """The scored rows, and their domains."""
-    score_split(dataset, manifest, config.split, model, scores, config.batch_size, beam_args)
+    score_split(dataset, manifest, config.split, model, scores, config.batch_size, beam_args,
+                chosen)
     rows = read_scores(scores)
-    expected = sum(manifest.splits[config.split].examples.values())
+    expected = sum(count for name, count in manifest.splits[config.split].examples.items()
+                   if chosen is None or name in chosen)
     if len(rows['click']) != expected:
         raise UserError(f'The split {config.split} of {dataset} has {len(rows["click"]):,} '
                         f'rows, and its manifest says {expected:,}: build it again.')

@@ -25,7 +25,8 @@ Batch = tuple[tuple[str, int], pa.RecordBatch]
 
 
 def score_split(dataset: str, manifest: Manifest, split: str, model: str, output: str,
-                batch_size: int, beam_args: Sequence[str] = ()) -> None:
+                batch_size: int, beam_args: Sequence[str] = (),
+                domains: Sequence[str] | None = None) -> None:
     """Scores every row of a split and writes them as Parquet files into `output`.
 
     Columns: `user_key`, `domain`, `click` (int64) and `score` (float32), in the order of the
@@ -39,6 +40,7 @@ def score_split(dataset: str, manifest: Manifest, split: str, model: str, output
         output: a directory, which the files are written into.
         batch_size: rows at a time.
         beam_args: ordinary Beam options; without `--runner` it runs in this process.
+        domains: the names of those whose rows are scored; all when absent.
 
     Raises:
         UserError: a missing split or model.
@@ -50,12 +52,14 @@ def score_split(dataset: str, manifest: Manifest, split: str, model: str, output
     folder = split_directory(dataset, split)
     files = sorted(name for name in os.listdir(folder) if name.endswith('.tfrecord'))
     os.makedirs(output, exist_ok=True)
+    ids = None if domains is None else [
+        domain.id for domain in manifest.domains if domain.name in domains]
 
     def make(pipeline: beam.Pipeline) -> None:
         _ = (pipeline
              | 'Files' >> beam.Create([os.path.join(folder, name) for name in files])
              | 'SpreadFiles' >> beam.Reshuffle()
-             | 'ReadBatches' >> beam.ParDo(_ReadBatches(batch_size))
+             | 'ReadBatches' >> beam.ParDo(_ReadBatches(batch_size, ids))
              | 'Score' >> RunInference(KeyedModelHandler(SavedModelHandler(model, inputs)))
              | 'KeyByFile' >> beam.MapTuple(lambda key, scores: (key[0], (key[1], scores)))
              | 'ScoresByFile' >> beam.GroupByKey()
@@ -126,10 +130,13 @@ class SavedModelHandler(ModelHandler[pa.RecordBatch, pa.Table, Any]):
 
 
 class _ReadBatches(beam.DoFn):
-    """Reads a file of examples as record batches, with the file and their number as key."""
+    """Reads a file of examples as record batches, with the file and their number as key.
 
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
+    Of the domains with the ids `domains` alone, if it is not None.
+    """
+
+    def __init__(self, batch_size: int, domains: list[int] | None):
+        self._batch_size, self._domains = batch_size, domains
 
     def process(self, path: str) -> Iterator[Batch]:
         import tensorflow as tf
@@ -138,7 +145,11 @@ class _ReadBatches(beam.DoFn):
         decoder = ExamplesToRecordBatchDecoder()
         records = tf.data.TFRecordDataset(path, buffer_size=1 << 22).batch(self._batch_size)
         for number, some in enumerate(records.as_numpy_iterator()):
-            yield (os.path.basename(path), number), decoder.DecodeBatch(some.tolist())
+            batch = decoder.DecodeBatch(some.tolist())
+            if self._domains is not None:
+                batch = batch.filter(pa.array(np.isin(single(batch, 'domain'), self._domains)))
+            if batch.num_rows:
+                yield (os.path.basename(path), number), batch
 
 
 class _WriteScores(beam.DoFn):

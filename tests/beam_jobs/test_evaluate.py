@@ -75,6 +75,25 @@ def test_metrics_equal_scikit_learn(columns, evaluation):
         assert (of['impressions'], of['clicks']) == (mine.sum(), click.sum())
 
 
+def test_of_chosen_domains_their_rows_alone_are_scored(place, columns, evaluation, tmp_path):
+    found = evaluate(str(place / 'dataset'), str(place / 'model'), str(tmp_path / 'of-b'),
+                     EvaluateConfig(min_auc=0.5, max_gauc_drop=1.0, batch_size=64),
+                     baseline=str(place / 'older'), domains=['b|x'])
+    mine = evaluation.metrics['domains']['b|x']
+    assert list(found.metrics['domains']) == ['b|x']
+    for of in (found.metrics['overall'], found.metrics['domains']['b|x']):
+        assert of == pytest.approx(mine, abs=1e-3)  # other batches round otherwise
+    for name in ('scores', 'baseline_scores'):
+        rows = read_scores(str(tmp_path / 'of-b' / name))
+        assert set(rows['domain']) == {2}
+        assert len(rows['score']) == (columns['domain'] == 2).sum()
+    assert (found.values['baseline']['overall']['auc']
+            == pytest.approx(evaluation.values['baseline']['domains']['b|x']['auc'], abs=1e-3))
+    with pytest.raises(UserError, match='has no domain nowhere'):
+        evaluate(str(place / 'dataset'), str(place / 'model'), str(tmp_path / 'none'),
+                 EvaluateConfig(), domains=['nowhere'])
+
+
 def test_the_file_has_metrics_intervals_baseline_and_verdict(place, evaluation):
     with open(place / 'evaluation' / 'metrics.json') as file:
         values = json.load(file)
