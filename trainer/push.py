@@ -39,7 +39,8 @@ class PushResult:
     reason: str
 
 
-def push(model: str, evaluation: str, destination: str, name: str) -> PushResult:
+def push(model: str, evaluation: str, destination: str, name: str,
+         expected: int | None = None) -> PushResult:
     """Pushes the model as the next version, if its evaluation blessed it.
 
     First a fresh process loads the SavedModel and must score its golden batch as training
@@ -51,6 +52,9 @@ def push(model: str, evaluation: str, destination: str, name: str) -> PushResult
         evaluation: the directory of its evaluation.
         destination: the directory above the models' names.
         name: of the pushed model.
+        expected: the greatest version that was there when the model was judged (0 for none).
+            Where another has been pushed since, this model is not: it was judged beside a
+            model that is served no more. Absent, it is pushed after whatever is there.
 
     Raises:
         UserError: no model or evaluation, an evaluation of another model, a model that does
@@ -68,21 +72,39 @@ def push(model: str, evaluation: str, destination: str, name: str) -> PushResult
     try:
         os.makedirs(directory, exist_ok=True)
         with _alone(directory):
-            _remove_leftovers(directory)
-            version = _publish(_copy(model, directory), directory)
+            version = None
+            if expected in (None, greatest_version(destination, name)):
+                _remove_leftovers(directory)
+                version = _publish(_copy(model, directory), directory, expected)
     except OSError as error:
         raise UserError(f'The model cannot be pushed to {directory} '
                         f'({error.strerror or error}): make it a directory that can be '
                         'written.') from error
+    if version is None:
+        return PushResult(
+            False, None, None, f'Not pushed, version {greatest_version(destination, name)} of '
+            f'{name} came after version {expected}, beside which this model was judged: '
+            'another run was faster, and its model stays.')
     path = os.path.join(directory, str(version))
     return PushResult(True, version, path, f'Pushed {name} version {version} to {path}.')
 
 
 def latest_version(destination: str, name: str) -> str | None:
     """The directory of the greatest complete version; None where there is none."""
-    complete = [version for version in _versions(os.path.join(destination, name))
-                if os.path.isfile(os.path.join(destination, name, str(version), SAVED_MODEL))]
-    return os.path.join(destination, name, str(max(complete))) if complete else None
+    return next(iter(complete_versions(destination, name)), None)
+
+
+def complete_versions(destination: str, name: str) -> list[str]:
+    """The directories of all complete versions, the greatest first."""
+    directory = os.path.join(destination, name)
+    paths = [os.path.join(directory, str(version))
+             for version in sorted(_versions(directory), reverse=True)]
+    return [path for path in paths if os.path.isfile(os.path.join(path, SAVED_MODEL))]
+
+
+def greatest_version(destination: str, name: str) -> int:
+    """The greatest version's number, complete or not; 0 where there is none."""
+    return max(_versions(os.path.join(destination, name)), default=0)
 
 
 def _read_verdict(evaluation: str) -> dict:
@@ -143,9 +165,13 @@ def _copy(model: str, directory: str) -> str:
     return copy
 
 
-def _publish(copy: str, directory: str) -> int:
-    """Renames the copy to the next free version."""
-    version = 1 + max(_versions(directory), default=0)
+def _publish(copy: str, directory: str, expected: int | None) -> int | None:
+    """Renames the copy to the next free version, or to that after `expected` alone.
+
+    Returns:
+        The version; None where the one after `expected` is taken.
+    """
+    version = 1 + (max(_versions(directory), default=0) if expected is None else expected)
     while True:
         try:
             # A rename replaces an empty directory and no other: a version that a push from a
@@ -155,6 +181,9 @@ def _publish(copy: str, directory: str) -> int:
         except OSError:
             if not os.path.exists(os.path.join(directory, str(version))):
                 raise
+            if expected is not None:
+                shutil.rmtree(copy, ignore_errors=True)
+                return None
             version += 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from beam_jobs.errors import UserError
 from beam_jobs.exported import model_digest
 from trainer.golden import write_golden
-from trainer.push import latest_version, push
+from trainer.push import complete_versions, latest_version, push
 
 
 @pytest.fixture(scope='module')
@@ -189,3 +189,28 @@ def test_the_latest_version_is_complete_and_a_number(tmp_path):
             (tmp_path / 'clicks' / name / 'saved_model.pb').write_text('')
     assert latest_version(str(tmp_path), 'clicks') == str(tmp_path / 'clicks' / '10')
     assert latest_version(str(tmp_path), 'other') is None
+
+
+def test_a_model_that_was_overtaken_leaves_the_served_one(tmp_path, model):
+    judged, served = evaluation(tmp_path, model), str(tmp_path / 'models')
+    assert push(model, judged, served, 'clicks', expected=0).version == 1
+    late = push(model, judged, served, 'clicks', expected=0)
+    assert (late.pushed, late.version, late.path) == (False, None, None)
+    assert 'version 1 of clicks came after version 0' in late.reason
+    assert entries(os.path.join(served, 'clicks')) == ['1']
+    os.makedirs(os.path.join(served, 'clicks', '2'))  # half-written by another machine
+    assert not push(model, judged, served, 'clicks', expected=1).pushed
+    assert push(model, judged, served, 'clicks', expected=2).version == 3
+    assert complete_versions(served, 'clicks') == [
+        os.path.join(served, 'clicks', version) for version in ('3', '1')]
+
+
+def test_of_pushes_at_once_that_expect_the_same_one_alone_succeeds(tmp_path, model):
+    judged, served = evaluation(tmp_path, model), str(tmp_path / 'models')
+    code = ('import sys; from trainer.push import push; '
+            'print(push(*sys.argv[1:], "clicks", expected=0).pushed)')
+    children = [subprocess.Popen([sys.executable, '-c', code, model, judged, served],
+                                 stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = sorted(child.communicate()[0].strip() for child in children)
+    assert said == ['False', 'False', 'True']
+    assert entries(os.path.join(served, 'clicks')) == ['1']
