@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -102,6 +102,12 @@ class FeatureEmbedding(keras.layers.Layer):
         self.table.assign(values)
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> Embedded:
+        return self._look_up(features, training, lambda places: tf.gather(self.table, places))
+
+    def _look_up(self, features: dict[str, tf.Tensor], training: bool,
+                 vectors_at: Callable[[tf.Tensor], tf.Tensor]) -> Embedded:
+        """What `call` gives, with the vectors at rows of the table as `vectors_at` gives them.
+        """
         singles = [feature for feature in self.features if feature.kind != 'sequence']
         sequences = [feature for feature in self.features if feature.kind == 'sequence']
         columns, masks = [], {}
@@ -113,7 +119,7 @@ class FeatureEmbedding(keras.layers.Layer):
             masks[feature.name] = ids >= 0
             columns.append(self._locate(ids, [feature]))
         places = tf.concat(columns, axis=1)
-        vectors = tf.gather(self.table, self._drop(places, training))
+        vectors = vectors_at(self._drop(places, training))
         widths = [column.shape[1] if column.shape[1] is not None else tf.shape(column)[1]
                   for column in columns]
         parts = tf.split(vectors, widths, axis=1) if len(widths) > 1 else [vectors]

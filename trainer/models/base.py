@@ -17,7 +17,7 @@ from trainer.layers.batch_normalization import BatchNormalization
 from trainer.layers.domain_feature import DomainFeature
 from trainer.layers.domain_layer import DomainLayer
 from trainer.layers.domain_rows import DomainRows
-from trainer.layers.feature_embedding import FeatureEmbedding, Sequence
+from trainer.layers.feature_embedding import Embedded, FeatureEmbedding, Sequence
 from trainer.layers.partitioned_normalization import PartitionedNormalization
 
 
@@ -101,12 +101,17 @@ class CTRModel(keras.Model):
                              if options.domain_feature else None)
         self.fields = [*(feature.name for feature in self.features),
                        *(['domain'] if options.domain_feature else [])]
-        kind = self.NORMALIZATION if config.normalization is None else config.normalization
-        self.normalization = _normalization(kind, self.num_domains)
+        self.normalization = self.make_normalization(self.num_domains)
         with_auxiliary = self.AUXILIARY if config.auxiliary is None else config.auxiliary
         self.auxiliary = (AuxiliaryNetwork(
             self.num_domains, options.auxiliary_units, config.embedding_dim,
             name='auxiliary_network') if with_auxiliary else None)
+
+    def make_normalization(self, num_domains: int,
+                           name: str = 'normalization') -> keras.layers.Layer | None:
+        """A layer of the kind that the configuration asks for, or else the architecture."""
+        kind = self.config.normalization
+        return _normalization(self.NORMALIZATION if kind is None else kind, num_domains, name)
 
     @property
     def batches(self) -> Literal['domain', 'mixed']:
@@ -157,7 +162,7 @@ class CTRModel(keras.Model):
         """
         rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
         ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
-        embedded = self.embedding(ids, training=training)
+        embedded = self.embed(ids, rows, training)
         fields = embedded.fields
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
@@ -168,6 +173,10 @@ class CTRModel(keras.Model):
         if self.normalization is not None:
             normalized = self.normalization(normalized, rows, training=training)
         return inputs._replace(flat=normalized)
+
+    def embed(self, ids: dict[str, tf.Tensor], rows: DomainRows, training: bool) -> Embedded:
+        """The vectors of the features, in their order."""
+        return self.embedding(ids, training=training)
 
     def _flat(self, fields: tf.Tensor) -> tf.Tensor:
         return tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
@@ -217,14 +226,14 @@ class CTRModel(keras.Model):
             layer.unfold()
 
 
-def _normalization(kind: str, num_domains: int) -> keras.layers.Layer | None:
+def _normalization(kind: str, num_domains: int, name: str) -> keras.layers.Layer | None:
     if kind == 'none':
         return None
     if kind == 'bn':
-        return BatchNormalization(name='normalization')
+        return BatchNormalization(name=name)
     if kind == 'ln':
-        return LayerNormalization(name='normalization')
-    return PartitionedNormalization(num_domains, name='normalization')
+        return LayerNormalization(name=name)
+    return PartitionedNormalization(num_domains, name=name)
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
