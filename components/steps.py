@@ -142,7 +142,9 @@ def train_step(name: str, config: str, workspace: str, dataset: 'dsl.Dataset',
         model.uri = train(dataset.path, directory, settings)
     logs.uri = os.path.join(directory, 'logs')
     with open(os.path.join(model.path, 'model.json'), encoding='utf-8') as file:
-        model.metadata.update(_flat(json.load(file)))
+        described = json.load(file)
+    described.pop('structure', None)  # for programs alone
+    model.metadata.update(flat(described))
 
 
 def evaluate_step(name: str, config: str, workspace: str, beam_args: list[str],
@@ -160,11 +162,7 @@ def evaluate_step(name: str, config: str, workspace: str, beam_args: list[str],
                           baseline=latest_version(models_directory(workspace), name),
                           beam_args=beam_args)
     evaluation.metadata.update({'blessed': result.blessed, 'reasons': result.reasons})
-    for domain, of in {'overall': result.metrics['overall'],
-                       **result.metrics['domains']}.items():
-        for key in ('impressions', 'ctr', 'auc', 'gauc', 'log_loss', 'pcoc'):
-            if of[key] is not None:  # a NaN or null would fail the task
-                metrics.log_metric(f'{domain} {key}', of[key])
+    log_metrics(metrics, result.metrics)
     os.makedirs(os.path.dirname(report.path), exist_ok=True)
     shutil.copyfile(os.path.join(evaluation.path, 'report.html'), report.path)
 
@@ -183,12 +181,20 @@ def push_step(name: str, workspace: str, model: 'dsl.Model', evaluation: 'dsl.Ar
     print(result.reason)
 
 
-def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+def log_metrics(metrics: 'dsl.Metrics', values: dict[str, Any]) -> None:
+    """Logs the metrics of an evaluation, `overall` and by domain."""
+    for domain, of in {'overall': values['overall'], **values['domains']}.items():
+        for key in ('impressions', 'ctr', 'auc', 'gauc', 'log_loss', 'pcoc'):
+            if of[key] is not None:  # a NaN or null would fail the task
+                metrics.log_metric(f'{domain} {key}', of[key])
+
+
+def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     """Nested settings as the flat metadata that the user interface shows."""
     flat = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f'{prefix}{key}.'))
+            flat.update(flat(value, f'{prefix}{key}.'))
         elif isinstance(value, (str, int, float, bool)):
             flat[f'{prefix}{key}'] = value
         elif value is not None:
