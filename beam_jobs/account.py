@@ -60,7 +60,7 @@ def make_manifest(config: DatasetConfig, directory: str, staging: str, name: str
                       dict(sorted(counts['clicks'].items())))
          for split, counts in splits.items()},
         rows, plan.ratios, config.sampling.keep_negatives, config.seed, source,
-        json.loads(json.dumps(to_mapping(config))))
+        json.loads(json.dumps(to_mapping(config))), plan.known_domains)
 
 
 def write_indexes(config: DatasetConfig, directory: str, staging: str,

@@ -38,10 +38,10 @@ from beam_jobs.readers.base import REJECTED
 from beam_jobs.rows import check, row_schema
 from beam_jobs.runner import plain_errors, progress_lines, run
 from beam_jobs.shuffle import Part, Spill, load
-from beam_jobs.splits import EARLIER, OneSplit, Splitter
+from beam_jobs.splits import EARLIER, OneSplit, Splitter, within
 from beam_jobs.statistics import WriteStatistics
 from beam_jobs.survey import Survey
-from beam_jobs.tally import bucket_summaries, feature_summaries
+from beam_jobs.tally import bucket_summaries, feature_summaries, growth_summaries
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +234,8 @@ class _SortBucket(beam.DoFn):
         splitter = _splitter(self._job, survey)
         split = splitter.assign(codes(table, 'user'), numbers(table, 'timestamp'), keys)
         if self._job.extension:
-            split = np.where(numbers(table, 'earlier'), np.int8(EARLIER), split)
+            earlier = numbers(table, 'earlier')
+            split = np.where(earlier, np.int8(EARLIER), split)
             table = table.drop(['earlier'])
         table = table.append_column('split', pa.array(split))
         table = table.append_column('key', pa.array(keys))
@@ -243,6 +244,11 @@ class _SortBucket(beam.DoFn):
         config = self._job.config
         if not self._job.extension:
             for summary in feature_summaries(table, splitter.names, config):
+                yield beam.pvalue.TaggedOutput('summaries', summary)
+        elif self._job.extension.trained is not None:
+            trained = earlier & within(self._job.extension.trained, numbers(table, 'timestamp'))
+            state = np.where(trained, 0, np.where(split == 0, 1, -1))
+            for summary in growth_summaries(table, state, config):
                 yield beam.pvalue.TaggedOutput('summaries', summary)
         for summary in bucket_summaries(bucket, table, duplicates, config):
             yield beam.pvalue.TaggedOutput('summaries', summary)
@@ -311,7 +317,8 @@ def _checked_survey(survey: Survey | None, job: Job) -> Survey:
 def _written_summary(keyed: tuple[str, Summary], job: Job) -> tuple[str, Any]:
     key, summary = keyed
     with job.telling_errors():
-        return key, write_summary(key, summary, job.config, job.directory, job.staging)
+        return key, write_summary(key, summary, job.config, job.directory, job.staging,
+                                  job.extension and job.extension.base)
 
 
 def _planned(_: None, job: Job, survey: Survey, summaries: dict[str, Any]) -> str:

@@ -16,14 +16,17 @@ class FeatureConfig:
         name: the name in the dataset, the model and the serving signature.
         kind: `categorical` is one value; `sequence` a list of values of the row itself (all
             genres of a film); `numeric` a number, bucketized to an id at quantiles of the
-            training split; `history` the user's most recent clicks before the impression.
+            training split, or of the first period; `history` the user's most recent clicks
+            before the impression.
         owner: whose property it is. A sampled negative keeps the user's and the context's
             features of the positive that it stands beside, and takes the item's of its item.
         column: the reader's column, `name` when absent. `hour` and `weekday` (UTC) are
             always there.
         length: the most values that a sequence or a history keeps.
         buckets: the number of quantile buckets of a numeric feature.
-        min_count: values seen fewer times in the training split are unseen (id 0).
+        min_count: values seen fewer times in the training split are unseen (id 0); in a
+            dataset that is split by periods, a value is known from the period on by whose end
+            it has been seen so often.
         of: for a history, the feature of the clicked items that is remembered, or `domain`.
         scope: for a history, whether clicks of every domain count, or of the impression's.
         domains: for a history, the domains of which clicks count, by name; absent, `scope`
@@ -95,14 +98,15 @@ class SplitConfig:
             outside are counted and left out.
         fractions: for `time` and `user`, the share of train, validation and test.
         periods, period_days: for `periods`, how many and how long; split `period-1` to
-            `period-N`, then `test` of one day.
+            `period-N`, then `test` of one day. Vocabularies grow from period to period, and
+            with the days that are added later (see `beam_jobs.dataset`).
         start: for `periods`, the first day; the log's first day when absent.
     """
 
     by: Literal['days', 'time', 'periods', 'user'] = 'days'
     days: dict[str, tuple[str, str]] | None = None
     fractions: tuple[float, float, float] | None = None
-    periods: int = setting(5, minimum=1)
+    periods: int = setting(5, minimum=1, maximum=126)
     period_days: int = setting(6, minimum=1)
     start: str | None = None
 

@@ -10,6 +10,8 @@ A dataset is complete when its `manifest.json` is there, which is written last.
                                                  the TFRecord framing), examples
     vocabulary/<name>.txt                        UTF-8, one value a line, most frequent first;
                                                  line n (from 1) has id n, unseen values id 0
+                                                 (of a dataset that grows, by the split that
+                                                 it came with first)
     rejected/part-*.jsonl                        {"source", "line", "reason", "row"}
     log/                                         the rows, where a dataset is `extendable`
     statistics/, schema.pbtxt, report.html       of TensorFlow Data Validation
@@ -17,10 +19,20 @@ A dataset is complete when its `manifest.json` is there, which is written last.
 A tf.Example has int64 lists: `user_id`, `item_id`, `domain`, `timestamp` (seconds), `click`,
 `user_key` (a hash of the raw user, which keeps unseen users apart in GAUC) and every feature
 of the manifest: one id, or for sequences up to `length` ids, most recent first.
+
+A dataset that is split by periods grows (CTNet 4.1): its training splits follow one another in
+time, and each brings values that none before it had. Their ids come after all earlier ones, so
+the vocabulary of an older state is a prefix of that of a newer one, whether the days were built
+together or added one by one. `Feature.known` says how far each training split reaches. A model
+that was trained up to the split s knows the ids below `known[s]`, and takes greater ones for 0:
+so it scores a day that has been added as it will score requests of that day, most new users and
+items being unseen, and learns their ids only when it is trained on that day. The split `test`
+is never trained on and brings no ids.
 """
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,6 +60,8 @@ class Feature:
         history: a sequence of the user's past clicks, not of the row's own values.
         domains: of a history, the names of the domains whose clicks it holds, where it holds
             those of some domains alone; else empty.
+        known: of a dataset that grows, for each training split the size as of its end: ids in
+            [0, known[split]) had been seen by then. Empty elsewhere and for numeric features.
     """
 
     name: str
@@ -59,6 +73,7 @@ class Feature:
     boundaries: list[float] = field(default_factory=list)
     history: bool = False
     domains: list[str] = field(default_factory=list)
+    known: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,8 @@ class Manifest:
         name: the configuration's name.
         fingerprint: of source, configuration and code: equal fingerprints, equal bytes.
         features: in the order of the configuration.
-        domains: id and name, most frequent in training first.
+        domains: id and name, most frequent in training first; of a dataset that grows, by the
+            split that they came with first.
         splits: by name.
         rows: the account of the log's rows.
         ctr_ratios: by domain name, where negatives were sampled by ratio.
@@ -114,6 +130,8 @@ class Manifest:
         seed: of every random draw.
         source: reader, inputs and their sizes and checksums.
         config: the `dataset` section that it was built from.
+        known_domains: `num_domains` as of the end of each training split, where the dataset
+            grows; empty elsewhere.
         format: of this layout.
     """
 
@@ -128,6 +146,7 @@ class Manifest:
     seed: int = 0
     source: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    known_domains: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -141,6 +160,36 @@ class Manifest:
             if feature.name == name:
                 return feature
         raise KeyError(name)
+
+    def ids_known(self, splits: Iterable[str]) -> dict[str, int]:
+        """By feature, the size that a model knows that was trained up to `splits`.
+
+        Such a model has been trained on the last of them and on training splits before it; of
+        a split that brings no ids, those of the training splits before it count.
+
+        Args:
+            splits: names.
+
+        Returns:
+            For each feature the n for which the model knows the ids in [0, n): `size` in a
+            dataset that does not grow.
+
+        Raises:
+            KeyError: no such split.
+        """
+        splits = list(splits)
+        return {feature.name: self._known(feature.known, splits, feature.size)
+                for feature in self.features}
+
+    def domains_known(self, splits: Iterable[str]) -> int:
+        """As `ids_known`, of the domains: `num_domains` where the dataset does not grow."""
+        return self._known(self.known_domains, list(splits), self.num_domains)
+
+    def _known(self, known: Mapping[str, int], splits: list[str], size: int) -> int:
+        last = max(self.splits[split].days[1] for split in splits)
+        return size if not known else max(
+            (so_far for split, so_far in known.items() if self.splits[split].days[1] <= last),
+            default=1)
 
 
 def read_manifest(directory: str) -> Manifest:

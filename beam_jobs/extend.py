@@ -1,9 +1,13 @@
 """More days for a dataset, without building the days before again.
 
-The new days become a split of their own. Vocabularies, boundaries and the files of the splits
-that are there stay as they are; the new examples' histories reach back into the days before,
-and their sampled negatives avoid whatever the user did in them. For that the dataset keeps its
-rows, sorted, in `log/` (`extendable: true` when it was built).
+The new days become a split of their own. Boundaries and the files of the splits that are there
+stay as they are; the new examples' histories reach back into the days before, and their sampled
+negatives avoid whatever the user did in them. For that the dataset keeps its rows, sorted, in
+`log/` (`extendable: true` when it was built).
+
+The vocabularies stay as they are too, unless the dataset is split by periods: then the values
+and domains that the new days bring come after those that are there, in new files, with ids that
+`Feature.known` of the new split tells from the older ones.
 """
 
 import dataclasses
@@ -67,12 +71,13 @@ def extend_dataset(base: str, directory: str, split: str, days: tuple[str, str],
     log = [(int(name.split('.')[0]), os.path.join(log_directory(base), name))
            for name in sorted(os.listdir(log_directory(base)))]
     job = Job(config, building, staging, reader,
-              Extension(split, days, manifest.features, log))
+              Extension(split, days, manifest.features, log, base, _trained(manifest)))
     with writing(directory):
         _share_files(base, building)
-        for name in {'domain', *(f.vocabulary for f in manifest.features if f.vocabulary)}:
-            Lookup.write(lookup_path(staging, name),
-                         pa.array(read_vocabulary(base, name), pa.string()))
+        if not manifest.known_domains:
+            for name in {'domain', *(f.vocabulary for f in manifest.features if f.vocabulary)}:
+                Lookup.write(lookup_path(staging, name),
+                             pa.array(read_vocabulary(base, name), pa.string()))
         # Rejected rows are numbered by bucket: each addition has a folder of its own.
         os.makedirs(os.path.join(building, 'rejected'), exist_ok=True)
         before = set(os.listdir(os.path.join(building, 'rejected')))
@@ -101,6 +106,13 @@ def _check(base: str, manifest: Manifest, config: DatasetConfig, split: str,
                         'only days after that can be added.')
 
 
+def _trained(manifest: Manifest) -> list[tuple[str, str]] | None:
+    """The days that vocabularies come from, where they grow with what is added."""
+    if not manifest.known_domains:
+        return None
+    return [manifest.splits[split].days for split in manifest.known_domains]
+
+
 def _share_files(base: str, building: str) -> None:
     """Everything of `base` but its manifest and rows, as links where that is possible.
 
@@ -127,7 +139,7 @@ def _move_rejected(rejected: str, before: set[str], split: str) -> None:
 
 def _together(base: Manifest, added: Manifest, split: str,
               days: tuple[str, str]) -> Manifest:
-    """The manifest of both: rows add up, the base's features and domains stay."""
+    """The manifest of both: rows add up, features and domains are as they are with `added`."""
     rows = {field.name: getattr(base.rows, field.name) + getattr(added.rows, field.name)
             for field in dataclasses.fields(Rows) if field.name != 'reasons'}
     reasons = dict(base.rows.reasons)
@@ -137,6 +149,8 @@ def _together(base: Manifest, added: Manifest, split: str,
     parts = json.dumps([base.fingerprint, added.source, split, days], sort_keys=True)
     return dataclasses.replace(
         base, fingerprint=hashlib.sha256(parts.encode()).hexdigest(),
+        features=added.features, domains=added.domains,
+        known_domains=base.known_domains | added.known_domains,
         splits=base.splits | added.splits, source=base.source | {'inputs': inputs},
         rows=Rows(**rows, reasons=dict(sorted(reasons.items()))),
         ctr_ratios=base.ctr_ratios | added.ctr_ratios)

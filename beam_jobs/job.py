@@ -16,14 +16,19 @@ class Extension:
 
     Attributes:
         split, days: the name and the days of the split that is added.
-        features: of the dataset, whose vocabularies and boundaries stay.
+        features: of the dataset, whose boundaries stay, and whose vocabularies do too unless
+            it grows.
         log: (bucket, file) of its rows.
+        base: its directory.
+        trained: of a dataset that grows, the days of its training splits; None for others.
     """
 
     split: str
     days: tuple[str, str]
     features: list[Feature]
     log: list[tuple[int, str]]
+    base: str
+    trained: list[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)

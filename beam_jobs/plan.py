@@ -1,9 +1,10 @@
 """What has to be known of the whole log before examples can be made of any bucket."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ import pyarrow.compute as pc
 
 from beam_jobs.atomic import read_arrow, write_arrow, write_text
 from beam_jobs.config import DatasetConfig
-from beam_jobs.dataset import Feature, vocabulary_path
+from beam_jobs.dataset import Feature, read_vocabulary, vocabulary_path
 from beam_jobs.encode import of_item
 from beam_jobs.errors import UserError
 from beam_jobs.options import from_mapping, to_mapping
 from beam_jobs.rows import column_of
 from beam_jobs.sampling import Catalogue, negatives_of, ratio_of, weights
-from beam_jobs.splits import OUTSIDE
+from beam_jobs.splits import OUTSIDE, training_splits
 from beam_jobs.summaries import (
     FirstSeen,
     NumberCounts,
@@ -28,35 +29,44 @@ from beam_jobs.summaries import (
     sum_by,
 )
 from beam_jobs.survey import Survey
-from beam_jobs.vocabulary import Lookup, boundaries, by_frequency, write_lines
+from beam_jobs.vocabulary import Lookup, boundaries, by_frequency, by_state, write_lines
 
 Summary = ValueCounts | NumberCounts | TableCounts | FirstSeen
 
 
 def write_summary(key: str, summary: Summary, config: DatasetConfig, directory: str,
-                  staging: str) -> Any:
+                  staging: str, base: str | None = None) -> Any:
     """Keeps a merged summary on disk, and returns the little that is passed on.
 
     Args:
-        key: `vocabulary/<name>`, `numbers/<name>`, `domains`, `days`, `catalogue`, `items`
-            or `duplicates`.
+        key: `vocabulary/<name>`, `growth/<name>`, `numbers/<name>`, `domains`, `days`,
+            `catalogue`, `items` or `duplicates`.
         summary: of the whole log.
         config: the `dataset` section.
         directory: of the dataset that is being built.
         staging: of what is needed only while it is built.
+        base: the directory of the dataset that is extended.
 
     Returns:
-        A vocabulary's size, a numeric feature's boundaries, the number of duplicates.
+        A vocabulary's number of values; of one that grows, what it has to begin with and what
+        each state adds; a numeric feature's boundaries; the number of duplicates.
     """
     kind, _, name = key.partition('/')
+    feature = next((f for f in config.features if f.name == name), None)
+    if kind == 'growth':
+        old = pa.array(read_vocabulary(base, name) if base else [], pa.string())
+        new, state = by_state(summary, feature.min_count if feature else 1)
+        fresh = pc.invert(pc.is_in(new, old)).to_numpy(zero_copy_only=False)
+        vocabulary = pa.concat_arrays([old, new.filter(pa.array(fresh))])
+        write_lines(vocabulary_path(directory, name), vocabulary)
+        Lookup.write(lookup_path(staging, name), vocabulary)
+        return len(old), np.bincount(state[fresh]).tolist()
     if kind == 'vocabulary':
-        feature = next((f for f in config.features if f.name == name), None)
         vocabulary = by_frequency(summary, feature.min_count if feature else 1)
         write_lines(vocabulary_path(directory, name), vocabulary)
         Lookup.write(lookup_path(staging, name), vocabulary)
         return len(vocabulary)
     if kind == 'numbers':
-        feature = next(f for f in config.features if f.name == name)
         return boundaries(summary, feature.buckets)
     if kind == 'duplicates':
         return int(summary.table['rows'][0].as_py())
@@ -80,6 +90,7 @@ class Plan:
         duplicates, outside: rows that were dropped.
         ratios: CTR ratio by domain.
         examples: by split, about how many examples there will be.
+        known_domains: as the manifest has it.
     """
 
     features: list[Feature]
@@ -89,6 +100,7 @@ class Plan:
     outside: int
     ratios: dict[str, float]
     examples: dict[str, float]
+    known_domains: dict[str, int] = field(default_factory=dict)
 
     def write(self, staging: str) -> None:
         write_text(os.path.join(staging, 'plan.json'), json.dumps(to_mapping(self)))
@@ -135,7 +147,7 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
         days: of the splits whose days the configuration fixes.
         survey: of the log.
         summaries: what `write_summary` returned, by key.
-        features: of the dataset that is extended; absent, they follow from the summaries.
+        features: of the dataset that is extended, where there is one.
 
     Raises:
         UserError: a split has no rows, or a CTR ratio is of no domain, or is missing.
@@ -167,10 +179,13 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
         _number_positives(staging, counts, codes, clicks)
         _write_catalogue(config, staging, names)
     expected = [float(each[split == number].sum()) for number in range(len(splits))]
-    plan = Plan(features or _features(config, summaries), splits,
+    growing = {key.partition('/')[2]: _sizes(training_splits(splits), *grown)
+               for key, grown in summaries.items() if key.startswith('growth/')}
+    plan = Plan(_grown(features, growing) if features else
+                _features(config, summaries, growing), splits,
                 _observed_days(staging, splits, days), summaries['duplicates'],
                 int(rows[split == OUTSIDE].sum()), ratios,
-                dict(zip(splits, expected, strict=True)))
+                dict(zip(splits, expected, strict=True)), growing.get('domain', {}))
     plan.write(staging)
     return plan
 
@@ -261,7 +276,27 @@ def _write_catalogue(config: DatasetConfig, staging: str, domains: pa.Array) -> 
             {'start': json.dumps(start.tolist())}))
 
 
-def _features(config: DatasetConfig, summaries: Mapping[str, Any]) -> list[Feature]:
+def _sizes(splits: list[str], before: int, added: list[int]) -> dict[str, int]:
+    """The size of a growing vocabulary by the end of each training split, the id 0 included.
+
+    Args:
+        splits: the training splits, whose states are 1 and up.
+        before: how many values were known before the first.
+        added: how many more each state has; states after the last add none.
+    """
+    upto = np.cumsum(np.pad(added, (0, len(splits) + 1 - len(added))).astype(np.int64))
+    return dict(zip(splits, (1 + before + upto[1:]).tolist(), strict=True))
+
+
+def _grown(features: list[Feature], growing: Mapping[str, dict[str, int]]) -> list[Feature]:
+    """The features of a dataset that is extended, as they are with what is added."""
+    return [feature if feature.vocabulary not in growing else dataclasses.replace(
+        feature, size=max(growing[feature.vocabulary].values()),
+        known=feature.known | growing[feature.vocabulary]) for feature in features]
+
+
+def _features(config: DatasetConfig, summaries: Mapping[str, Any],
+              growing: Mapping[str, dict[str, int]]) -> list[Feature]:
     features = []
     for feature in config.features:
         if feature.kind == 'numeric':
@@ -270,12 +305,13 @@ def _features(config: DatasetConfig, summaries: Mapping[str, Any]) -> list[Featu
                                     boundaries=at))
             continue
         vocabulary = feature.of or feature.name
+        known = growing.get(vocabulary, {})
+        size = max(known.values()) if known else summaries[f'vocabulary/{vocabulary}'] + 1
         many = feature.kind != 'categorical'
         features.append(Feature(
-            feature.name, 'sequence' if many else 'categorical', feature.owner,
-            summaries[f'vocabulary/{vocabulary}'] + 1, vocabulary,
-            feature.length if many else 1, history=feature.kind == 'history',
-            domains=feature.domains or []))
+            feature.name, 'sequence' if many else 'categorical', feature.owner, size,
+            vocabulary, feature.length if many else 1, history=feature.kind == 'history',
+            domains=feature.domains or [], known=known))
     return features
 
 

@@ -1,6 +1,7 @@
 """Which split a row belongs to: by days, by periods, by order of time, or within each user."""
 
 import datetime
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -93,6 +94,11 @@ class OneSplit:
         return _by_days(self.days, timestamp)
 
 
+def training_splits(splits: list[str]) -> list[str]:
+    """Of splits by periods, those that a model is trained on: all but the day of the test."""
+    return [name for name in splits if name != 'test']
+
+
 def day_number(day: str) -> int:
     """Days since 1970 of an ISO day."""
     return (datetime.date.fromisoformat(day) - datetime.date(1970, 1, 1)).days
@@ -101,6 +107,15 @@ def day_number(day: str) -> int:
 def day_name(number: int) -> str:
     """The ISO day so many days after 1970-01-01."""
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=int(number))).isoformat()
+
+
+def within(days: Iterable[tuple[str, str]], timestamp: np.ndarray) -> np.ndarray:
+    """Whether each row's day is in any of the ranges `days`, both ends included."""
+    day = timestamp // DAY
+    inside = np.zeros(len(day), bool)
+    for first, last in days:
+        inside |= (day >= day_number(first)) & (day <= day_number(last))
+    return inside
 
 
 def _by_days(days: dict[str, tuple[str, str]], timestamp: np.ndarray) -> np.ndarray:

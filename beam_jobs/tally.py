@@ -9,22 +9,52 @@ from beam_jobs.bucket import codes, numbers, values
 from beam_jobs.config import DatasetConfig
 from beam_jobs.plan import Summary, item_columns
 from beam_jobs.rows import DAY, column_of
+from beam_jobs.splits import training_splits
 from beam_jobs.summaries import FirstSeen, NumberCounts, TableCounts
-from beam_jobs.vocabulary import count_values
+from beam_jobs.vocabulary import count_values, count_values_by_state
 
 
 def feature_summaries(table: pa.Table, splits: list[str],
                       config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
-    """What features are made of, in the training split alone."""
-    in_training = np.isin(numbers(table, 'split'), _training(splits))
-    yield 'vocabulary/domain', count_values(table, 'domain', in_training)
+    """What features are made of, in the training split alone.
+
+    Where rows are split by periods, vocabularies grow from one to the next, and what numbers
+    are cut by is known from the first.
+    """
+    split = numbers(table, 'split')
+    if config.split.by == 'periods':
+        in_training = split == 0
+        trained = (split >= 0) & (split < len(training_splits(splits)))
+        yield from growth_summaries(table, np.where(trained, split + 1, -1), config)
+    else:
+        in_training = split == splits.index('train')
+        yield 'vocabulary/domain', count_values(table, 'domain', in_training)
     for feature in config.features:
         if feature.kind == 'numeric':
             found = numbers(table, column_of(feature, config))[in_training]
             yield f'numbers/{feature.name}', NumberCounts.of(found[~np.isnan(found)])
-        elif feature.kind != 'history':
+        elif feature.kind != 'history' and config.split.by != 'periods':
             yield f'vocabulary/{feature.name}', count_values(
                 table, column_of(feature, config), in_training)
+
+
+def growth_summaries(table: pa.Table, state: np.ndarray,
+                     config: DatasetConfig) -> Iterator[tuple[str, Summary]]:
+    """What the vocabularies of a dataset grow by.
+
+    Args:
+        table: the rows of a sorted bucket.
+        state: `[rows]`, 0 for rows of training splits that the dataset has already, which
+            count only towards a `min_count`; 1 and up for those of its new ones, in their
+            order; below for all other rows.
+        config: the `dataset` section.
+    """
+    new = np.where(state > 0, state, -1)
+    yield 'growth/domain', count_values_by_state(table, 'domain', new)
+    for feature in config.features:
+        if feature.kind in ('categorical', 'sequence'):
+            yield f'growth/{feature.name}', count_values_by_state(
+                table, column_of(feature, config), state if feature.min_count > 1 else new)
 
 
 def bucket_summaries(bucket: int, table: pa.Table, duplicates: int,
@@ -45,12 +75,6 @@ def bucket_summaries(bucket: int, table: pa.Table, duplicates: int,
                                      'item': values(table, 'item')})
         columns = ['item', 'timestamp', 'user', 'domain', *item_columns(config)]
         yield 'items', FirstSeen.of(_decoded(table.select(columns)))
-
-
-def _training(splits: list[str]) -> list[int]:
-    """The numbers of the splits that vocabularies come from: `train`, or every period."""
-    return [number for number, name in enumerate(splits)
-            if name == 'train' or ('train' not in splits and name != 'test')]
 
 
 def _counted(keys: dict[str, np.ndarray], sums: dict[str, np.ndarray],

@@ -34,7 +34,7 @@ def validate_dataset(dataset: str, output: str, config: ValidateConfig) -> Valid
     manifest = read_manifest(dataset)
     train = config.train
     if train == 'train' and train not in manifest.splits:
-        train = next(iter(manifest.splits))  # of a split by periods, the first
+        train = _last_before(manifest, config.test)
     for split in (train, config.test):
         if split not in manifest.splits:
             raise UserError(f'The dataset {dataset} has no split {split}; it has '
@@ -62,6 +62,14 @@ def validate_dataset(dataset: str, output: str, config: ValidateConfig) -> Valid
     write_report(os.path.join(output, 'report.html'), manifest, validation, sampled,
                  (train, config.test))
     return validation
+
+
+def _last_before(manifest: Manifest, test: str) -> str:
+    """Of a split by periods, the training split that ends last before the test begins."""
+    of = manifest.splits
+    before = [split for split in manifest.known_domains or of
+              if test not in of or of[split].days[1] < of[test].days[0]]
+    return max(before, key=lambda split: of[split].days[1], default=next(iter(of)))
 
 
 def _read_statistics(dataset: str, split: str) -> dict:

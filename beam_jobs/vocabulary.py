@@ -1,19 +1,21 @@
 """Vocabularies and bucket boundaries: counted by bucket, merged, looked up by hash.
 
+A vocabulary that grows (of a dataset that is split by periods) is counted by state: 0 is all
+training that a dataset had before it is extended, 1 and up are the training splits in their
+order.
+
 A value with a line break cannot stand in a vocabulary file; it gets no id and is unseen (0),
 in the dataset as at serving.
 """
-
-import os
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.atomic import read_arrow, write_arrow
+from beam_jobs.atomic import Temporary, read_arrow, write_arrow
 from beam_jobs.bucket import codes, values
 from beam_jobs.draws import hash_strings
-from beam_jobs.summaries import NumberCounts, ValueCounts, sorted_codes
+from beam_jobs.summaries import NumberCounts, TableCounts, ValueCounts, sorted_codes
 
 
 def count_values(table: pa.Table, column: str, rows: np.ndarray) -> ValueCounts:
@@ -25,11 +27,62 @@ def count_values(table: pa.Table, column: str, rows: np.ndarray) -> ValueCounts:
         lists = table.column(column).filter(pa.array(rows)).combine_chunks()
         found, distinct = sorted_codes(pc.list_flatten(lists))
     counts = np.bincount(found, minlength=len(distinct))
-    broken = pc.or_(pc.match_substring(distinct, '\n'), pc.match_substring(distinct, '\r'))
-    keep = pa.array((counts > 0) & ~broken.to_numpy(zero_copy_only=False))
+    keep = pa.array((counts > 0) & ~_broken(distinct))
     distinct, counts = distinct.filter(keep), counts[keep.to_numpy(zero_copy_only=False)]
     order = pc.sort_indices(distinct)
     return ValueCounts(distinct.take(order), counts[order.to_numpy()])
+
+
+def count_values_by_state(table: pa.Table, column: str, state: np.ndarray) -> TableCounts:
+    """Counts the values of `column` in each state; rows whose state is below 0 are left out.
+
+    Returns:
+        A table of `state`, `value` and `rows`, the first two being keys.
+    """
+    if pa.types.is_dictionary(table.schema.field(column).type):
+        found, distinct = codes(table, column), values(table, column)
+    else:
+        lists = table.column(column).combine_chunks()
+        found, distinct = sorted_codes(pc.list_flatten(lists))
+        state = np.repeat(state, pc.fill_null(pc.list_value_length(lists), 0).to_numpy())
+    counted = (state >= 0) & (found >= 0)
+    counted[counted] = ~_broken(distinct)[found[counted]]
+    states = int(state.max(initial=0)) + 1
+    pairs, counts = np.unique(found[counted].astype(np.int64) * states + state[counted],
+                              return_counts=True)
+    return TableCounts.merge([TableCounts(pa.table({
+        'state': (pairs % states).astype(np.int16),
+        'value': distinct.take(pa.array(pairs // states)),
+        'rows': counts.astype(np.int64)}), 2)])
+
+
+def by_state(counts: TableCounts, min_count: int = 1) -> tuple[pa.Array, np.ndarray]:
+    """The values in the order in which they become known.
+
+    A value is known from the state on by whose end it has been counted `min_count` times.
+    Values of a state come most frequent (up to its end) first, then by their bytes: so no
+    later state changes the order of earlier ones.
+
+    Args:
+        counts: of `count_values_by_state`.
+        min_count: the fewest rows of a known value.
+
+    Returns:
+        The values, and the state of each, ascending.
+    """
+    table = counts.table
+    code, distinct = sorted_codes(_whole(table, 'value'))
+    state, rows = table['state'].to_numpy(), table['rows'].to_numpy()
+    order = np.lexsort((state, code))
+    code, state = code[order], state[order]
+    total = np.cumsum(rows[order])
+    first = np.searchsorted(code, code)  # of the value's own rows
+    upto = total - (total - rows[order])[first]
+    enough = np.flatnonzero(upto >= min_count)
+    _, place = np.unique(code[enough], return_index=True)
+    known = enough[place]
+    known = known[np.lexsort((code[known], -upto[known], state[known]))]
+    return distinct.take(pa.array(code[known])), state[known].astype(np.int64)
 
 
 def by_frequency(counts: ValueCounts, min_count: int = 1) -> pa.Array:
@@ -42,13 +95,27 @@ def by_frequency(counts: ValueCounts, min_count: int = 1) -> pa.Array:
 
 
 def write_lines(path: str, vocabulary: pa.Array) -> None:
-    """Writes one value a line."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    """Writes one value a line, in a file of its own: one that is there may be shared."""
     lines = pc.binary_join_element_wise(vocabulary, '', '\n')
-    data = lines.buffers()[2]
-    with open(path, 'wb') as file:
+    file = Temporary(path)
+    try:
         if len(lines):
-            file.write(data)
+            file.file.write(lines.buffers()[2])
+    except BaseException:
+        file.close(keep=False)
+        raise
+    file.close(keep=True)
+
+
+def _broken(distinct: pa.Array) -> np.ndarray:
+    """Which texts have a line break."""
+    return pc.or_(pc.match_substring(distinct, '\n'), pc.match_substring(
+        distinct, '\r')).to_numpy(zero_copy_only=False)
+
+
+def _whole(table: pa.Table, name: str) -> pa.Array:
+    column = table[name]
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 class Lookup:

@@ -21,6 +21,7 @@ VARIANTS = {
                 'split': SplitConfig(by='time', fractions=(0.7, 0.1, 0.2))},
     'down-sampled': {'sampling': SamplingConfig(keep_negatives=0.5),
                      'split': SplitConfig(by='user', fractions=(0.7, 0.1, 0.2))},
+    'growing': {'split': SplitConfig(by='periods', periods=2, period_days=3)},
 }
 
 
@@ -91,10 +92,11 @@ def checksums_of_seed(tmp_path, seed: int) -> dict[str, str]:
     return checksums(directory)
 
 
-def test_two_worker_processes(expected, tmp_path, workers_import_tests):
-    found = build(tmp_path / 'dataset', 'sampled', beam_args=[
+@pytest.mark.parametrize('variant', ['sampled', 'growing'])
+def test_two_worker_processes(expected, tmp_path, workers_import_tests, variant):
+    found = build(tmp_path / 'dataset', variant, beam_args=[
         '--direct_running_mode=multi_processing', '--direct_num_workers=2'])
-    assert found == expected['sampled']
+    assert found == expected[variant]
 
 
 def test_portable_runner_with_job_server_and_worker_pool(expected, tmp_path,
