@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,23 @@ from trainer.keras import tf
 from trainer.models.base import CTRModel
 from trainer.probability import probability
 from trainer.raw_values import RawValues, encoded_signature, raw_signature
+from trainer.structure import structure_of
 
 MODEL_JSON = 'model.json'
+WEIGHTS = os.path.join('weights', 'weights')  # as TensorFlow names the files of a checkpoint
 
 
 def export_model(model: CTRModel, directory: str, dataset: str, examples: Examples,
-                 config: TrainConfig, metrics: dict[str, Any], epoch: int) -> str:
-    """Writes a SavedModel, `model.json` and `golden.json`, in one step.
+                 config: TrainConfig, metrics: dict[str, Any], epoch: int,
+                 trained_splits: Sequence[str] = ()) -> str:
+    """Writes a SavedModel, `model.json`, `golden.json` and `weights/`, in one step.
 
     The signatures `serving_default` (raw values) and `encoded` (ids) take every feature of
     the model by name and `domain`, and give `score`, the probability of a click, float32
     [batch]. The model is folded in the export (STAR 4.4) and not outside; the golden scores
-    are those of the graph that was trained.
+    are those of the graph that was trained. `weights/` and the structure in `model.json` are
+    what `trainer.trained` makes the model of again; a model with parameters of each domain
+    beside it, which a learning framework keeps, is exported without.
 
     Args:
         model: to export; it can be trained on afterwards.
@@ -39,6 +45,7 @@ def export_model(model: CTRModel, directory: str, dataset: str, examples: Exampl
         config: of the run.
         metrics: of the validation split, for `model.json`.
         epoch: whose weights these are, from 1.
+        trained_splits: that the weights have been trained on, in order.
 
     Returns:
         `directory`.
@@ -48,19 +55,24 @@ def export_model(model: CTRModel, directory: str, dataset: str, examples: Exampl
     scores = score_ids(model, golden, manifest.keep_negatives)
     partial = directory + '.exporting'
     shutil.rmtree(partial, ignore_errors=True)
-    _save(model, RawValues(dataset, model.features, manifest.domains),
-          manifest.keep_negatives, partial)
+    domains = model.manifest.domains if isinstance(model, CTRModel) else manifest.domains
+    _save(model, RawValues(dataset, model.features, domains), manifest.keep_negatives, partial)
+    structure = None
+    if isinstance(model, CTRModel):
+        structure = to_mapping(structure_of(model, dataset))
+        tf.train.Checkpoint(model=model).write(os.path.join(partial, WEIGHTS))
     write_golden(partial, golden.raw, scores)
     description = {
         'model': config.model.name, 'framework': config.framework,
         'config': to_mapping(config),
         'dataset': {'name': manifest.name, 'fingerprint': manifest.fingerprint},
         'features': [feature.name for feature in model.features],
-        'domains': [domain.name for domain in manifest.domains],
+        'domains': [domain.name for domain in domains],
         'keep_negatives': manifest.keep_negatives,
         'parameters': int(sum(np.prod(variable.shape)
                               for variable in model.trainable_variables)),
-        'epoch': epoch, 'validation': metrics,
+        'epoch': epoch, 'validation': metrics, 'trained_splits': list(trained_splits),
+        'structure': structure,
     }
     with open(os.path.join(partial, MODEL_JSON), 'w', encoding='utf-8') as file:
         json.dump(description, file, indent=1, ensure_ascii=False)

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,9 +22,9 @@ from trainer.export import export_model
 from trainer.frameworks import make_framework
 from trainer.frameworks.base import Framework
 from trainer.keras import keras, tf
-from trainer.models import build_model
 from trainer.summaries import domain_summaries
 from trainer.tensorboard import Logs
+from trainer.trained import Initial, start_model
 from trainer.validation import stopping_value, validate
 
 _LINE_SECONDS = 5.0
@@ -32,8 +32,11 @@ _LINE_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-def train(dataset: str, run_directory: str, config: TrainConfig, train_split: str = 'train',
-          validation_split: str = 'validation') -> str:
+def train(dataset: str, run_directory: str, config: TrainConfig,
+          train_split: str | Sequence[str] = 'train',
+          validation_split: str | Sequence[str] | None = 'validation',
+          domains: Sequence[str] | None = None, initial: Initial | None = None,
+          source: str | None = None) -> str:
     """Trains a model and exports its best epoch.
 
     Killed and called again with the same arguments, it continues where the last checkpoint
@@ -44,26 +47,35 @@ def train(dataset: str, run_directory: str, config: TrainConfig, train_split: st
         dataset: the dataset's directory.
         run_directory: gets `checkpoints/`, `logs/` (TensorBoard) and `export/`.
         config: what to train and how.
-        train_split: the split that is trained on.
-        validation_split: the split whose GAUC stops the training and picks the epoch.
+        train_split: the split that is trained on, or several that are trained on as one.
+        validation_split: the split, or the splits, whose GAUC stops the training and picks
+            the epoch; None where all epochs are trained and the last one is kept.
+        domains: the names of the domains whose rows both are made of; absent, all.
+        initial: an exported model whose parameters, or part of them, training starts from.
+        source: the directory of an exported model of another domain, on which `ctnet` and
+            `dual_embedding` are built; copies of one model are the same model.
 
     Returns:
         The directory of the exported model.
 
     Raises:
-        UserError: no such dataset, split, model, framework, optimizer or option; a split
-            without rows; or an unfinished run of something else in `run_directory`.
+        UserError: no such dataset, split, domain, model, framework, optimizer or option; a
+            split without rows; an initial or source model that is not there, is damaged or
+            does not fit; or an unfinished run of something else in `run_directory`.
     """
     manifest = read_manifest(dataset)
-    examples = _examples(dataset, train_split, config)
-    validation = _examples(dataset, validation_split, config)
+    examples = _examples(dataset, train_split, config, domains)
+    validation = (None if validation_split is None
+                  else _examples(dataset, validation_split, config, domains))
     with _keras_settings(config):
-        model = build_model(manifest, config.model)
-        framework = make_framework(config, model, examples)
+        start = start_model(dataset, manifest, config.model, examples.splits, initial, source)
+        framework = make_framework(config, start.model, examples)
+        _check_finish(framework, validation)
         checkpoints = Checkpoints(
             os.path.join(run_directory, 'checkpoints'),
             {'configuration': to_mapping(config), 'dataset': manifest.fingerprint,
-             'splits': [train_split, validation_split]}, framework)
+             'splits': [examples.splits, validation and validation.splits],
+             'domains': domains and list(domains), 'start': start.identity}, framework)
         state = checkpoints.restore()
         if state.step:
             logger.info('Continuing at epoch %d, step %d.', state.epoch + 1, state.step)
@@ -72,14 +84,15 @@ def train(dataset: str, run_directory: str, config: TrainConfig, train_split: st
         logs = Logs(os.path.join(run_directory, 'logs'))
         _Run(config, framework, validation, checkpoints, logs, state).train()
         checkpoints.restore_best(state.best_epoch)
-        if framework.finish(validation):
+        if validation is not None and framework.finish(validation):
             state.best_metrics = validate(framework, validation)
-        logs.embeddings(manifest.domains, framework.domain_embeddings())
+        logs.embeddings(start.model.manifest.domains, framework.domain_embeddings())
         logs.finish(config, state.best_metrics, state.step)
         logs.close()
         directory = export_model(
             framework.serving_model(), os.path.join(run_directory, 'export'), dataset,
-            validation, config, state.best_metrics, state.best_epoch + 1)
+            validation or examples, config, state.best_metrics, state.best_epoch + 1,
+            list(dict.fromkeys([*start.splits, *examples.splits])))
         checkpoints.finish()
     return directory
 
@@ -87,8 +100,9 @@ def train(dataset: str, run_directory: str, config: TrainConfig, train_split: st
 class _Run:
     """The loop over epochs, steps and checkpoints."""
 
-    def __init__(self, config: TrainConfig, framework: Framework, validation: Examples,
-                 checkpoints: Checkpoints, logs: Logs, state: RunState):
+    def __init__(self, config: TrainConfig, framework: Framework,
+                 validation: Examples | None, checkpoints: Checkpoints, logs: Logs,
+                 state: RunState):
         self.config, self.framework, self.validation = config, framework, validation
         self.checkpoints, self.logs, self.state = checkpoints, logs, state
 
@@ -128,8 +142,13 @@ class _Run:
 
     def _validate(self) -> None:
         state = self.state
+        if self.validation is None:
+            self._show({'overall': {}, 'domains': {}}, self.framework.examples)
+            state.best_epoch = state.epoch
+            self.checkpoints.keep_best(state.epoch)
+            return
         metrics = validate(self.framework, self.validation)
-        self._show(metrics)
+        self._show(metrics, self.validation)
         name, value = stopping_value(metrics)
         overall = metrics['overall']
         logger.info('epoch %d: validation %s', state.epoch + 1, ', '.join(
@@ -144,14 +163,13 @@ class _Run:
             logger.info('%s has not risen for %d of %d epochs', name, state.bad_epochs,
                         self.config.patience)
 
-    def _show(self, metrics: dict[str, Any]) -> None:
+    def _show(self, metrics: dict[str, Any], examples: Examples) -> None:
         epoch, model = self.state.epoch + 1, self.framework.model
         self.logs.epoch(epoch, metrics, model)
-        names, summaries = domain_summaries(model, self.validation)
+        names, summaries = domain_summaries(model, examples)
         self.logs.domains(epoch, names, summaries)
         self.logs.scalars(epoch, model.scalars(summaries))
-        self.logs.embeddings(self.validation.manifest.domains,
-                             self.framework.domain_embeddings())
+        self.logs.embeddings(model.manifest.domains, self.framework.domain_embeddings())
 
 
 class _Pace:
@@ -182,12 +200,20 @@ class _Pace:
         return loss, speed
 
 
-def _examples(dataset: str, split: str, config: TrainConfig) -> Examples:
-    examples = Examples(dataset, split, exclude=config.model.exclude)
+def _examples(dataset: str, split: str | Sequence[str], config: TrainConfig,
+              domains: Sequence[str] | None) -> Examples:
+    examples = Examples(dataset, split, exclude=config.model.exclude, domains=domains)
     if not len(examples):
-        raise UserError(f'The split {split} of {dataset} has no rows: choose its days so that '
-                        'it has some.')
+        of = f' of the domains {", ".join(domains)}' if domains else ''
+        raise UserError(f'The split {examples.split} of {dataset} has no rows{of}: choose its '
+                        'days so that it has some.')
     return examples
+
+
+def _check_finish(framework: Framework, validation: Examples | None) -> None:
+    if validation is None and type(framework).finish is not Framework.finish:
+        raise UserError(f'The framework {framework.config.framework} ends with a look at the '
+                        'validation split: train with one, or by another framework.')
 
 
 @contextmanager

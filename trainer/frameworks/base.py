@@ -11,7 +11,7 @@ import numpy as np
 from trainer.config import TrainConfig
 from trainer.examples import Batch, Examples
 from trainer.keras import keras, tf
-from trainer.models import build_model
+from trainer.models import like
 from trainer.models.base import CTRModel
 from trainer.optimizers import make_optimizer
 from trainer.step import Predict
@@ -108,7 +108,7 @@ class Framework:
         if not self.config.mixed_precision:
             return self.model
         keras.mixed_precision.set_global_policy('float32')
-        model = build_model(self.examples.manifest, self.config.model)
+        model = like(self.model)
         model.set_weights(self.model.get_weights())
         return model
 

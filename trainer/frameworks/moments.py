@@ -25,6 +25,7 @@ def shared_moments(model: CTRModel) -> list[tf.Variable]:
     """The moving averages that all domains share, their counts with them."""
     return [variable for layer in model._flatten_layers()
             if isinstance(layer, (BatchNormalization, keras.layers.BatchNormalization))
+            and layer.trainable  # a frozen tower's never move
             for variable in layer.non_trainable_variables]
 
 
@@ -42,7 +43,7 @@ class SharedMoments:
         self._model, self._examples = model, examples
         self._size, self._seed = batch_size, seed
         self._layers = [layer for layer in model._flatten_layers()
-                        if isinstance(layer, BatchNormalization)]
+                        if isinstance(layer, BatchNormalization) and layer.trainable]
         self._forward = tf.function(
             lambda features: model(features, training=True), autograph=False,
             input_signature=batch_signature(model, False)[:1])

@@ -200,6 +200,12 @@ class CTRModel(keras.Model):
         return {layer.name: layer.domain_vectors for layer in self.domain_layers()
                 if layer.domain_vectors is not None}
 
+    def continued(self, other: CTRModel) -> list[tuple[keras.layers.Layer,
+                                                       keras.layers.Layer]]:
+        """What of another model this one goes on with, all of it here: layers of this model,
+        each with the other's."""
+        return [(self, other)]
+
     def make_variables(self) -> None:
         """Builds every layer, by calling the model on two rows of unseen values."""
         self(self.example(), training=False)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from beam_jobs.dataset import Manifest
+import dataclasses
+from typing import Any
+
+from beam_jobs.dataset import Feature, Manifest
 from beam_jobs.errors import UserError
+from beam_jobs.options import to_mapping
 from trainer.keras import keras, tf
 from trainer.layers.domain_layer import DomainLayer
 from trainer.layers.dropout import RandomSeeds
@@ -34,6 +38,55 @@ def grown(model: CTRModel, manifest: Manifest) -> CTRModel:
     return larger
 
 
+def continue_model(model: CTRModel, other: CTRModel, name: str) -> None:
+    """Goes on with what another model has learned.
+
+    Args:
+        model: with values and domains as the other has them, and more.
+        other: trained, of the same architecture, or of one that this one is built around.
+        name: what to call it in an error.
+
+    Raises:
+        UserError: it is of another architecture or of other features.
+    """
+    for layer, old in model.continued(other):
+        if isinstance(old, CTRModel):
+            _check_same(layer, old, name)
+        copy_weights(layer, old)
+
+
+def _check_same(model: CTRModel, other: CTRModel, name: str) -> None:
+    mine, theirs = _settings(model), _settings(other)
+    for key, value in mine.items():
+        if theirs[key] != value:
+            raise UserError(f'The model {name} has {key} {theirs[key]} and this run has '
+                            f'{value}: continue it with the settings that it was trained with, '
+                            'or take only its embeddings.')
+    mine, theirs = ({feature.name: _meaning(feature) for feature in each.features}
+                    for each in (model, other))
+    if mine != theirs:
+        differing = sorted(feature for feature in mine.keys() | theirs.keys()
+                           if mine.get(feature) != theirs.get(feature))
+        raise UserError(f'The model {name} was trained with other features than this run has, '
+                        f'of which {", ".join(differing)} differ: continue it on a dataset of '
+                        'the same features, or exclude those that it does not know '
+                        '(model.exclude).')
+
+
+def _settings(model: CTRModel) -> dict[str, Any]:
+    options = {key: value for key, value in to_mapping(model.options).items()
+               if key != 'id_dropout'}
+    return {'the architecture': model.config.name, 'embedding_dim': model.config.embedding_dim,
+            'hidden_units': list(model.config.hidden_units),
+            'normalization': type(model.normalization).__name__,
+            'auxiliary': model.auxiliary is not None, 'options': options}
+
+
+def _meaning(feature: Feature) -> Feature:
+    """A feature without what grows."""
+    return dataclasses.replace(feature, size=0, known={})
+
+
 def copy_weights(layer: keras.layers.Layer, old: keras.layers.Layer) -> None:
     """Gives a layer, or a model, the weights of a smaller one of the same structure.
 
@@ -46,8 +99,8 @@ def copy_weights(layer: keras.layers.Layer, old: keras.layers.Layer) -> None:
     """
     layers, old_layers = _layers(layer), _layers(old)
     if [type(each) for each in layers] != [type(each) for each in old_layers]:
-        raise UserError(f'The layers of {old.name} and of {layer.name} differ: continue a model '
-                        'with the settings that it was trained with.')
+        raise UserError(f'The layers of {old.name} and of {layer.name} differ: continue a '
+                        'model with the settings that it was trained with.')
     for each, before in zip(layers, old_layers, strict=True):
         if isinstance(each, FeatureEmbedding):
             _copy_embedding(each, before)
