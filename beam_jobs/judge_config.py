@@ -84,6 +84,13 @@ class EvaluateConfig:
         _check_band('pcoc_band', self.pcoc_band)
         _check_band('domain_pcoc_band', self.domain_pcoc_band)
 
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether there is one, without which there is no verdict."""
+        return bool(self.domains) or any(threshold is not None for threshold in (
+            self.max_gauc_drop, self.min_auc, self.min_gauc, self.pcoc_band,
+            self.domain_pcoc_band))
+
 
 def _check_band(name: str, band: tuple[float, float] | None) -> None:
     if band is not None and not band[0] < band[1]:

@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
                         help='the address of the Kubeflow Pipelines server')
     submit.add_argument('--experiment', default='mdctr', help='the experiment of the run')
     submit.add_argument('--namespace', help='the namespace, on a multi-user cluster')
+    submit.add_argument('--recurring', metavar='CRON',
+                        help='run a continual pipeline on this schedule instead, in six '
+                        "fields with seconds first, e.g. '0 0 3 * * *'")
 
     dataset = commands.add_parser('dataset', help='fetch raw data, build a dataset')
     datasets = dataset.add_subparsers(required=True, metavar='COMMAND')
@@ -151,6 +154,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     config = _load(arguments)
     try:
+        if config.continual is not None:
+            return _walk(config, arguments)
         outputs = run_local(config, arguments.workspace, arguments.beam_args)
     except StepFailed as error:
         print(f'mdctr: {error}', file=sys.stderr)
@@ -165,6 +170,19 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f'Not pushed: {metadata["reason"]}')
     tensorboard = os.path.join(os.path.dirname(sys.executable), 'tensorboard')
     print(f'Look at it: {shlex.join([tensorboard, "--logdir", logs])}')
+    return 0
+
+
+def _walk(config, arguments: argparse.Namespace) -> int:
+    from components.continual.context import Context
+    from components.continual.history import history_table
+    from pipeline.local import walk_local
+
+    done = walk_local(config, arguments.workspace, arguments.beam_args)
+    if not done:
+        print('There is no new day: nothing was to be done.')
+    print(history_table(Context(config.name, config.continual,
+                                os.path.abspath(arguments.workspace))))
     return 0
 
 
@@ -186,10 +204,15 @@ def _compile(arguments: argparse.Namespace) -> None:
 
 
 def _submit(arguments: argparse.Namespace) -> None:
-    from pipeline.compile import submit
+    from pipeline.compile import submit, submit_recurring
 
-    run = submit(_load(arguments), arguments.host, arguments.experiment, arguments.namespace)
-    print(f'Started the run {run} on {arguments.host}')
+    config = _load(arguments)
+    where = arguments.host, arguments.experiment, arguments.namespace
+    if arguments.recurring is not None:
+        run = submit_recurring(config, *where, arguments.recurring)
+        print(f'Created the recurring run {run} on {arguments.host}')
+    else:
+        print(f'Started the run {submit(config, *where)} on {arguments.host}')
 
 
 def _dataset_fetch(arguments: argparse.Namespace) -> None:
@@ -302,10 +325,11 @@ def _compare(arguments: argparse.Namespace) -> int:
     from pipeline.compare.run import compare
 
     config = _load(arguments)
-    if arguments.seeds < 1:
-        raise UserError('--seeds must be at least 1.')
-    if arguments.jobs < 1:
-        raise UserError('--jobs must be at least 1.')
+    for key in ('seeds', 'jobs'):
+        if getattr(arguments, key) < 1:
+            raise UserError(f'--{key} must be at least 1.')
+    if config.continual is not None:
+        return _compare_transfer(config, arguments)
     methods = methods_of(config.train, arguments.models,
                          arguments.frameworks or [config.train.framework])
     baseline = arguments.baseline or methods[0].name
@@ -321,6 +345,32 @@ def _compare(arguments: argparse.Namespace) -> int:
     if not results:
         raise UserError('No run of the comparison finished.')
     print(write_reports(dataset, arguments.output or directory, results, baseline))
+    return 1 if failures else 0
+
+
+def _compare_transfer(config, arguments: argparse.Namespace) -> int:
+    from components.steps import dataset_directory
+    from pipeline.compare.transfer.recipes import recipe_of
+    from pipeline.compare.transfer.run import compare_transfer
+    from pipeline.compare.transfer.tables import write_tables
+
+    if arguments.frameworks:
+        raise UserError('--frameworks does not go with a configuration that has a section '
+                        'continual, whose methods are compared period after period.')
+    recipes = [recipe_of(text) for text in dict.fromkeys(arguments.models)]
+    baseline = arguments.baseline or recipes[0].name
+    if baseline not in [recipe.name for recipe in recipes]:
+        raise UserError(f'--baseline {baseline} is none of the methods '
+                        f'{", ".join(recipe.name for recipe in recipes)}.')
+    directory = os.path.join(arguments.workspace, 'compare', f'{config.name}-transfer')
+    results, failures = compare_transfer(
+        dataset_directory(arguments.workspace, config.name), directory, config.continual,
+        recipes, range(1, arguments.seeds + 1), arguments.jobs)
+    for sentence in failures:
+        print(f'mdctr: {sentence}', file=sys.stderr)
+    if not results:
+        raise UserError('No run of the comparison finished.')
+    print(write_tables(arguments.output or directory, results, baseline))
     return 1 if failures else 0
 
 

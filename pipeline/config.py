@@ -10,6 +10,7 @@ from beam_jobs.config import DatasetConfig
 from beam_jobs.errors import UserError
 from beam_jobs.judge_config import EvaluateConfig, ValidateConfig
 from beam_jobs.options import from_mapping, setting
+from components.continual.config import ContinualConfig, check_dataset
 from trainer.config import TrainConfig
 
 
@@ -49,6 +50,8 @@ class RunConfig:
     Attributes:
         name: names the dataset, the training runs and the pushed model.
         dataset, validate, train, evaluate, cluster: the sections.
+        continual: with it, the pipeline is the continual one (CTNet 3.3): it trains period
+            after period, with its own settings in the place of `train`.
     """
 
     name: str
@@ -57,10 +60,16 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    continual: ContinualConfig | None = None
 
     def __post_init__(self):
         if not self.name or not all(c.isalnum() or c in '-_' for c in self.name):
             raise ValueError(f'name: {self.name!r} may hold letters, digits, - and _ alone.')
+        if self.continual is not None:
+            check_dataset(self.dataset, self.continual)
+            if not self.evaluate.has_thresholds:
+                raise ValueError('continual needs a threshold in the section evaluate, for '
+                                 'example max_gauc_drop: without one no model is blessed.')
 
 
 def built_in_names() -> list[str]:

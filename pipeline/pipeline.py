@@ -42,10 +42,10 @@ def training_pipeline(config: RunConfig, workspace: str, beam_args: list[str]) -
 
     @dsl.pipeline(name=f'mdctr-{name}'.lower().replace('_', '-'),
                   description=f'One CTR model for the domains of {name}.')
-    def mdctr_pipeline(dataset_config: str = _json(config.dataset),
-                       validate_config: str = _json(config.validate),
-                       train_config: str = _json(config.train),
-                       evaluate_config: str = _json(config.evaluate),
+    def mdctr_pipeline(dataset_config: str = as_json(config.dataset),
+                       validate_config: str = as_json(config.validate),
+                       train_config: str = as_json(config.train),
+                       evaluate_config: str = as_json(config.evaluate),
                        workspace: str = workspace,
                        beam_args: list = beam_args) -> Outputs:
         built = preprocess(name=name, config=dataset_config, workspace=workspace,
@@ -60,8 +60,8 @@ def training_pipeline(config: RunConfig, workspace: str, beam_args: list[str]) -
         pushed = push(name=name, workspace=workspace, model=trained.outputs['model'],
                       evaluation=evaluated.outputs['evaluation'])
         for task in (built, validated, trained, evaluated, pushed):
-            _on_cluster(task, config.cluster)
-        _with_accelerator(trained, config.cluster)
+            on_cluster(task, config.cluster)
+        with_accelerator(trained, config.cluster)
         return Outputs(dataset=built.outputs['dataset'], model=trained.outputs['model'],
                        logs=trained.outputs['logs'],
                        evaluation=evaluated.outputs['evaluation'],
@@ -70,12 +70,13 @@ def training_pipeline(config: RunConfig, workspace: str, beam_args: list[str]) -
     return mdctr_pipeline
 
 
-def _json(section: object) -> str:
+def as_json(section: object) -> str:
+    """A section as the parameter of a pipeline."""
     # Compact and in the order of the dataclass: the golden copy compares text.
     return json.dumps(to_mapping(section), ensure_ascii=False)
 
 
-def _on_cluster(task: PipelineTask, cluster: ClusterConfig) -> None:
+def on_cluster(task: PipelineTask, cluster: ClusterConfig) -> None:
     """The settings of every step; the local runner ignores them."""
     task.set_container_image(cluster.image)
     # The backend's cache key holds no file contents: a new day of logs under the same path
@@ -84,7 +85,7 @@ def _on_cluster(task: PipelineTask, cluster: ClusterConfig) -> None:
     kubernetes.mount_pvc(task, pvc_name=cluster.volume_claim, mount_path=cluster.mount_path)
 
 
-def _with_accelerator(task: PipelineTask, cluster: ClusterConfig) -> None:
+def with_accelerator(task: PipelineTask, cluster: ClusterConfig) -> None:
     """Training's own settings: nothing else in the pipeline asks for an accelerator."""
     task.set_cpu_request(cluster.train_cpu).set_memory_request(cluster.train_memory)
     if cluster.gpus:

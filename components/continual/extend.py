@@ -65,6 +65,17 @@ def next_period(context: Context, config: DatasetConfig,
             _add(context, raw, day, beam_args)
 
 
+def more(context: Context, config: DatasetConfig) -> bool:
+    """Whether `next_period` may find one: a period waits, or a day, or there is no dataset."""
+    if not os.path.exists(os.path.join(context.dataset, MANIFEST)):
+        return True
+    manifest = context.manifest()
+    if waiting(context, manifest) is not None:
+        return True
+    last = days_of(manifest)[-1].day
+    return by_day(config) and RawLog(config, context.continual).next(last) is not None
+
+
 def waiting(context: Context, manifest: Manifest) -> Period | None:
     """The first complete period of the dataset of which a model is still to be trained."""
     for period in periods(days_of(manifest), context.continual):

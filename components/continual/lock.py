@@ -19,14 +19,19 @@ def alone(path: str, doing: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it, or the file system cannot lock.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'w', encoding='utf-8') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f'Another run {doing}: it is left to that one, and nothing is '
-                            'changed.') from None
-        except OSError as error:
-            raise UserError(f'{path} cannot be locked ({error.strerror}): keep the workspace '
-                            'on a file system with locks.') from None
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        file = open(path, 'w', encoding='utf-8')  # noqa: SIM115 (closed below)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f'Another run {doing}: it is left to that one, and nothing is '
+                        'changed.') from None
+    except OSError as error:
+        raise UserError(f'{path} cannot be locked ({error.strerror or error}): keep the '
+                        'workspace on a file system that can be written and has locks.'
+                        ) from None
+    try:
         yield
+    finally:
+        file.close()

@@ -6,13 +6,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from beam_jobs.errors import UserError
 from beam_jobs.judge_config import EvaluateConfig
 from components.continual.attempt import METRICS_JSON, Attempt, plan, train_config
 from components.continual.context import Context
+from components.continual.lock import alone
 from components.continual.periods import find_period
 from components.continual.versions import read_record, write_record
 
@@ -147,15 +147,6 @@ def _thresholds(config: EvaluateConfig, attempt: Attempt) -> EvaluateConfig:
     return dataclasses.replace(config, split=attempt.record.evaluated_on, domains=domains)
 
 
-@contextlib.contextmanager
-def _alone(attempt: Attempt, doing: str) -> Iterator[None]:
-    from components.continual.lock import alone
-
-    try:
-        with alone(attempt.directory + '.lock', f'{doing} {attempt.served} for the period that '
-                   f'ends on {attempt.record.last_day}'):
-            yield
-    except OSError as error:
-        raise UserError(f'{attempt.directory} cannot be written '
-                        f'({error.strerror or error}): make room, or make it writable.'
-                        ) from error
+def _alone(attempt: Attempt, doing: str) -> contextlib.AbstractContextManager[None]:
+    return alone(attempt.directory + '.lock', f'{doing} {attempt.served} for the period that '
+                 f'ends on {attempt.record.last_day}')
