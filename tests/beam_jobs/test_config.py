@@ -33,8 +33,8 @@ def test_valid():
     ({'features': [*VALID['features'], {'name': 'h', 'kind': 'history', 'of': 'recent'}]},
      'feature h: `of` must name a categorical feature of this list, or be domain.'),
     *(({'features': [*VALID['features'], {'name': 'h', **feature}]},
-       'features[3]: feature h: `domains` names one domain or more, goes with the kind history, '
-       'and not with `scope: domain`.') for feature in (
+       'features[3]: feature h: `domains` names one domain or more, goes with the kind '
+       'history, and not with `scope: domain`.') for feature in (
         {'domains': ['a']}, {'kind': 'history', 'of': 'item_id', 'domains': []},
         {'kind': 'history', 'of': 'item_id', 'domains': ['a'], 'scope': 'domain'})),
     ({'domain': []}, 'domain must name at least one column.'),

@@ -90,16 +90,17 @@ class FeatureEmbedding(keras.layers.Layer):
             other: of the same width.
             features: names, of both; what shares a vocabulary with them comes along.
         """
-        names, values = set(features), self.table.numpy()
-        theirs = {_table(feature) for feature in other.features if feature.name in names}
-        mine = {_table(feature) for feature in self.features if feature.name in names}
-        old = other.table.numpy()
-        for table in sorted(mine & theirs):
+        values, old = self.table.numpy(), other.table.numpy()
+        names = set(features)
+        for table in sorted(self._tables_of(names) & other._tables_of(names)):
             size = min(self._sizes[table], other._sizes[table])
             first, from_first = self._offsets[table], other._offsets[table]
             values[first:first + size] = old[from_first:from_first + size]
         values[-1] = old[-1]
         self.table.assign(values)
+
+    def _tables_of(self, features: Iterable[str]) -> set[str]:
+        return {_table(feature) for feature in self.features if feature.name in features}
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> Embedded:
         return self._look_up(features, training, lambda places: tf.gather(self.table, places))
