@@ -25,7 +25,9 @@ _SHUFFLE_ROWS, _SHUFFLE_BATCHES, _SHUFFLE_RANGES, _SHUFFLE_MIXED = range(4)
 Batch = dict[str, Any]
 
 
-class _Range(NamedTuple):
+class Range(NamedTuple):
+    """Rows of one domain that stand side by side in a file."""
+
     path: str
     offset: int
     bytes: int
@@ -69,15 +71,15 @@ class Examples:
         self.manifest: Manifest = read_manifest(dataset)
         self.splits = _checked_splits(dataset, self.manifest, split)
         self.split = _called(self.splits)
-        wanted = None if domains is None else _domain_ids(dataset, self.manifest, domains)
+        self._dataset = dataset
+        self._wanted = None if domains is None else _domain_ids(dataset, self.manifest, domains)
         exclude = set(exclude)
         self.features: list[Feature] = [feature for feature in self.manifest.features
                                         if feature.name not in exclude]
-        self._ranges: dict[int, list[_Range]] = {}
+        self._ranges: dict[int, list[Range]] = {}
         for name in self.splits:
-            for domain, ranges in _read_index(split_directory(dataset, name)).items():
-                if wanted is None or domain in wanted:
-                    self._ranges.setdefault(domain, []).extend(ranges)
+            for domain, ranges in self.ranges(name).items():
+                self._ranges.setdefault(domain, []).extend(ranges)
         self.domains = sorted(self._ranges)
         self._counts = {domain: sum(each.examples for each in ranges)
                         for domain, ranges in self._ranges.items()}
@@ -95,6 +97,12 @@ class Examples:
     def count(self, domain: int) -> int:
         """Rows of a domain."""
         return self._counts.get(domain, 0)
+
+    def ranges(self, split: str) -> dict[int, list[Range]]:
+        """Where the rows of one of the splits are, by the id of their domain."""
+        found = _read_index(split_directory(self._dataset, split))
+        return {domain: ranges for domain, ranges in found.items()
+                if self._wanted is None or domain in self._wanted}
 
     def num_batches(self, size: int, kind: Literal['domain', 'mixed'] = 'domain') -> int:
         """Batches an epoch."""
@@ -122,7 +130,7 @@ class Examples:
                      start: int = 0) -> Iterator[Batch]:
         """One pass over the rows of one domain, shuffled; arguments as of `epoch`."""
         for rows in self._shuffled(domain, number, size, seed, start):
-            yield self._batch(rows, np.int32(domain))
+            yield self.batch(rows, np.int32(domain))
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """Every row once, domain after domain, as they are in the files, for scoring."""
@@ -133,7 +141,7 @@ class Examples:
                 pieces = self._chunks(self._ranges[domain], max(size, _PIECE))
             for piece in pieces:
                 for first in range(0, len(piece), size):
-                    yield self._batch(piece.take(slice(first, first + size)),
+                    yield self.batch(piece.take(slice(first, first + size)),
                                       np.int32(domain))
 
     def _by_domain(self, number, size, seed, start):
@@ -155,7 +163,7 @@ class Examples:
             order = _generator(seed, number, _SHUFFLE_MIXED).permutation(total)
             for first in range(start * size, total, size):
                 chosen = order[first:first + size]
-                yield self._batch(rows.take(chosen), domains[chosen])
+                yield self.batch(rows.take(chosen), domains[chosen])
             return
         batches = -(-total // size)
         # Streamed: every batch holds the domains in proportion, to a row, of all the rows.
@@ -171,7 +179,7 @@ class Examples:
             parts = [(source.next(int(n)), domain) for source, n, domain
                      in zip(sources, wanted, self.domains, strict=True) if n]
             if parts:
-                yield self._batch(
+                yield self.batch(
                     Columns.concatenate([rows for rows, _ in parts]),
                     np.concatenate([np.full(len(rows), domain, np.int32)
                                     for rows, domain in parts]))
@@ -217,7 +225,7 @@ class Examples:
 
     def _load(self) -> None:
         """Decodes the whole split, into one block of columns of which domains are slices."""
-        def decode_range(each: _Range) -> Columns:
+        def decode_range(each: Range) -> Columns:
             records = read_records(each.path, each.offset, each.bytes)
             parts = []
             while piece := list(itertools.islice(records, _PIECE)):
@@ -237,7 +245,8 @@ class Examples:
         return self._all, np.repeat(np.array(self.domains, np.int32),
                                     [self.count(domain) for domain in self.domains])
 
-    def _batch(self, rows: Columns, domain: np.ndarray) -> Batch:
+    def batch(self, rows: Columns, domain: np.ndarray) -> Batch:
+        """The batch of decoded rows, `domain` being a scalar or [rows]."""
         singles = np.ascontiguousarray(rows.singles.T)
         return {**dict(zip(self._singles, singles, strict=True)), **rows.sequences,
                 'domain': domain, 'click': rows.click.astype(np.float32),
@@ -353,19 +362,19 @@ def _domain_ids(dataset: str, manifest: Manifest, names: Iterable[str]) -> set[i
     return {ids[name] for name in names}
 
 
-def _read_index(directory: str) -> dict[int, list[_Range]]:
+def _read_index(directory: str) -> dict[int, list[Range]]:
     path = os.path.join(directory, 'index.parquet')
     try:
         table = pyarrow.parquet.read_table(path).to_pydict()
     except (OSError, pyarrow.ArrowInvalid):
         raise UserError(f'{path} cannot be read: build the dataset again.') from None
-    ranges: dict[int, list[_Range]] = {}
+    ranges: dict[int, list[Range]] = {}
     for domain, file, offset, size, examples in zip(
             table['domain'], table['file'], table['offset'], table['bytes'],
             table['examples'], strict=True):
         if examples:
             ranges.setdefault(int(domain), []).append(
-                _Range(os.path.join(directory, file), offset, size, examples))
+                Range(os.path.join(directory, file), offset, size, examples))
     return ranges
 
 

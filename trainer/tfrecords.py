@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +78,20 @@ def read_records(path: str, offset: int, size: int) -> Iterator[bytes]:
                 yield data[place + 12:stop - 4]
                 place = stop
             pending = data[place:]
+
+
+def record_at(data: mmap.mmap, offset: int) -> bytes:
+    """The record that begins at `offset` of a TFRecord file, which has been read before."""
+    return data[offset + 12:offset + 12 + _HEADER.unpack_from(data, offset)[0]]
+
+
+def decode_timestamps(records: list[bytes], path: str) -> np.ndarray:
+    """The `timestamp` of serialized tf.Examples, int64 [records]; otherwise as `decode`."""
+    try:
+        return tf.io.parse_example(tf.constant(records), {
+            'timestamp': tf.io.FixedLenFeature([], tf.int64)})['timestamp'].numpy()
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
+        raise _damaged(path) from None
 
 
 def decode(records: list[bytes], features: list[Feature], path: str) -> Columns:
