@@ -70,10 +70,20 @@ class Checkpoints:
             directory, max_to_keep=_KEPT)
 
     def restore(self) -> RunState:
-        """Puts back the last checkpoint, if there is one; where it stands."""
-        if self._manager.latest_checkpoint:
-            self._manager.checkpoint.restore(
-                self._manager.latest_checkpoint).assert_existing_objects_matched()
+        """Puts back the last checkpoint, if there is one; where it stands.
+
+        Raises:
+            UserError: it lacks something of the weights or of an optimizer's state.
+        """
+        latest = self._manager.latest_checkpoint
+        if latest:
+            try:
+                self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+            except (AssertionError, ValueError, tf.errors.OpError) as error:
+                raise UserError(
+                    f'The checkpoint {latest} does not hold the state of this model and its '
+                    f'optimizers, and the run cannot be continued: delete {self._directory} to '
+                    'train anew.') from error
         return RunState(**json.loads(self._state.numpy()))
 
     def save(self, state: RunState) -> None:

@@ -47,8 +47,11 @@ class TrainConfig:
             (STAR 3.2), or `mixed`; absent, `mixed` for a model with batch normalization,
             whose moments are to be those of all domains, and else `domain`.
         batch_size: rows a batch.
-        optimizer: a Keras optimizer's name; rows of embedding and domain variables that a
-            batch does not touch are never moved by it.
+        optimizer: `sgd`, `momentum`, `adam`, `adagrad` and `rmsprop` move only the rows of
+            embedding and domain variables that a batch touches; any other Keras optimizer, by
+            its name (`nadam`, `ftrl`, `keras_adam`, ...) or as `module:Class`, goes over whole
+            tables where Keras does.
+        optimizer_options: hyper-parameters of the optimizer, as Keras names them.
         learning_rate: of the optimizer.
         epochs: at most so many passes over the training split.
         patience: training stops when the validation split's GAUC has not risen for so many
@@ -65,6 +68,7 @@ class TrainConfig:
     batches: Literal['domain', 'mixed'] | None = None
     batch_size: int = setting(2000, minimum=1)
     optimizer: str = 'adam'
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float = setting(0.001, above=0)
     epochs: int = setting(10, minimum=1)
     patience: int = setting(2, minimum=1)

@@ -4,17 +4,20 @@ Keras's own Adam decays the moments of every row of an embedding at every step a
 rows, and whole domains, that the batch did not hold, at a cost that follows the vocabulary.
 Here a sparse gradient (`tf.IndexedSlices`) reads and writes its own rows alone: of the
 variable and of every slot. Duplicates of a row are summed first. Dense gradients are applied
-as Keras does.
+as Keras does. Of all other optimizers, `trainer.keras_optimizers` makes Keras's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from beam_jobs.errors import UserError
 from trainer.keras import keras, tf
+from trainer.keras_optimizers import check_options, make_keras_optimizer
 
 _WIDE_ROW = 1024
+_CLIPPING = ('clipnorm', 'clipvalue', 'global_clipnorm')
 # TensorFlow's name for a resource that nobody else can find.
 _ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
 
@@ -22,15 +25,20 @@ _ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
 class RowOptimizer(keras.optimizers.Optimizer):
     """An optimizer given by a rule for a block of values, be it a variable or some rows.
 
-    Subclasses name their slots with the slots' initial values, and write `rule`.
+    Subclasses name their slots with the slots' initial values, and their hyper-parameters,
+    which become attributes, with those of Keras, and write `rule`.
 
     Args:
         learning_rate: a number or a Keras schedule.
+        kwargs: of `OPTIONS`, and of Keras's base class.
     """
 
     SLOTS: ClassVar[dict[str, float]] = {}
+    OPTIONS: ClassVar[dict[str, float]] = {}
 
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any):
+        for name, value in self.OPTIONS.items():
+            setattr(self, name, float(kwargs.pop(name, value)))
         # Keras decays every weight of every variable at each step, even by 0, unless told None.
         super().__init__(name=type(self).__name__.lower(), jit_compile=False,
                          **{'weight_decay': None, **kwargs})
@@ -43,14 +51,18 @@ class RowOptimizer(keras.optimizers.Optimizer):
         self._slots = [[self.add_variable_from_reference(
             variable, name, initial_value=tf.fill(variable.shape, tf.cast(
                 initial, variable.dtype))) for variable in var_list]
-            for name, initial in self.SLOTS.items()]
+            for name, initial in self.initial_slots().items()]
         self._built = True
+
+    def initial_slots(self) -> dict[str, float]:
+        """What the slots start from, by name."""
+        return self.SLOTS
 
     def slots_of(self, variable: tf.Variable) -> list[tuple[tf.Variable, float]]:
         """The slots of a variable, each with the value that it starts from."""
         place = self._index_dict[self._var_key(variable)]
         return [(slot[place], initial) for slot, initial
-                in zip(self._slots, self.SLOTS.values(), strict=True)]
+                in zip(self._slots, self.initial_slots().values(), strict=True)]
 
     def rule(self, value: tf.Tensor, gradient: tf.Tensor,
              *slots: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -128,7 +140,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
         return tf.cast(self._constants['rate'], value.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(),
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.OPTIONS},
                 'learning_rate': self._serialize_hyperparameter(self._learning_rate)}
 
 
@@ -145,10 +157,10 @@ class Momentum(RowOptimizer):
     """v <- m v - r g; w <- w + v. A row's velocity rests while no batch holds the row."""
 
     SLOTS: ClassVar = {'velocity': 0.0}
-    MOMENTUM = 0.9
+    OPTIONS: ClassVar = {'momentum': 0.9}
 
     def rule(self, value, gradient, velocity):
-        velocity = self.MOMENTUM * velocity - self._rate(value) * gradient
+        velocity = self.momentum * velocity - self._rate(value) * gradient
         return value + velocity, velocity
 
 
@@ -156,12 +168,14 @@ class Momentum(RowOptimizer):
 class Adagrad(RowOptimizer):
     """a <- a + g^2; w <- w - r g / sqrt(a + e)."""
 
-    SLOTS: ClassVar = {'accumulator': 0.1}
-    EPSILON = 1e-7
+    OPTIONS: ClassVar = {'initial_accumulator_value': 0.1, 'epsilon': 1e-7}
+
+    def initial_slots(self):
+        return {'accumulator': self.initial_accumulator_value}
 
     def rule(self, value, gradient, accumulator):
         accumulator += tf.square(gradient)
-        step = self._rate(value) * gradient * tf.math.rsqrt(accumulator + self.EPSILON)
+        step = self._rate(value) * gradient * tf.math.rsqrt(accumulator + self.epsilon)
         return value - step, accumulator
 
 
@@ -170,11 +184,11 @@ class RMSprop(RowOptimizer):
     """v <- d v + (1 - d) g^2; w <- w - r g / sqrt(v + e)."""
 
     SLOTS: ClassVar = {'velocity': 0.0}
-    DECAY, EPSILON = 0.9, 1e-7
+    OPTIONS: ClassVar = {'rho': 0.9, 'epsilon': 1e-7}
 
     def rule(self, value, gradient, velocity):
-        velocity = self.DECAY * velocity + (1 - self.DECAY) * tf.square(gradient)
-        step = self._rate(value) * gradient * tf.math.rsqrt(velocity + self.EPSILON)
+        velocity = self.rho * velocity + (1 - self.rho) * tf.square(gradient)
+        step = self._rate(value) * gradient * tf.math.rsqrt(velocity + self.epsilon)
         return value - step, velocity
 
 
@@ -183,38 +197,49 @@ class Adam(RowOptimizer):
     """Adam, with the bias correction of the optimizer's step for every row."""
 
     SLOTS: ClassVar = {'m': 0.0, 'v': 0.0}
-    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+    OPTIONS: ClassVar = {'beta_1': 0.9, 'beta_2': 0.999, 'epsilon': 1e-7}
 
     def constants(self):
         step = tf.cast(self.iterations + 1, tf.float32)
-        return {**super().constants(), 'beta1_power': tf.pow(self.BETA_1, step),
-                'beta2_power': tf.pow(self.BETA_2, step)}
+        return {**super().constants(), 'beta1_power': tf.pow(self.beta_1, step),
+                'beta2_power': tf.pow(self.beta_2, step)}
 
     def apply(self, gradient, value, m, v):
         powers = {name: tf.cast(self._constants[name], gradient.dtype)
                   for name in ('beta1_power', 'beta2_power')}
         tf.raw_ops.ResourceApplyAdam(
-            var=value, m=m, v=v, **powers, lr=self._rate(gradient), beta1=self.BETA_1,
-            beta2=self.BETA_2, epsilon=self.EPSILON, grad=gradient)
+            var=value, m=m, v=v, **powers, lr=self._rate(gradient), beta1=self.beta_1,
+            beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
 
 
 OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'adam': Adam, 'adagrad': Adagrad,
               'rmsprop': RMSprop}
 
 
-def make_optimizer(name: str, learning_rate: Any) -> RowOptimizer:
+def make_optimizer(name: str, learning_rate: Any,
+                   options: Mapping[str, Any] | None = None) -> keras.optimizers.Optimizer:
     """The optimizer of this name.
 
     Args:
-        name: one of `OPTIMIZERS`.
+        name: one of `OPTIMIZERS`, which move rows alone; or of Keras's others, or
+            `keras_<name>` for Keras's own of the same name, or `module:Class`.
         learning_rate: a number or a Keras schedule.
+        options: its hyper-parameters, by Keras's names, and `clipnorm`, `clipvalue` or
+            `global_clipnorm`.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: there is none of this name, or it does not take the options.
     """
+    options = dict(options or {})
     if name not in OPTIMIZERS:
-        raise UserError(f'There is no optimizer {name}; there are {", ".join(OPTIMIZERS)}.')
-    return OPTIMIZERS[name](learning_rate)
+        return make_keras_optimizer(name, learning_rate, options, known=list(OPTIMIZERS))
+    made = OPTIMIZERS[name]
+    check_options(name, options, [*made.OPTIONS, *_CLIPPING],
+                  f' (Keras\'s own is keras_{name})' if name != 'momentum' else '')
+    try:
+        return made(learning_rate, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'The optimizer {name} refuses its options: {error}') from error
 
 
 def _temporary(values: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:

@@ -116,11 +116,13 @@ class Framework:
         """What the optimizer uses now, for the logs."""
         return float(tf.convert_to_tensor(self.optimizer.learning_rate))
 
-    def make_optimizer(self, name: str | None = None,
-                       learning_rate: float | None = None) -> keras.optimizers.Optimizer:
-        """An optimizer, by default the run's own."""
-        optimizer = make_optimizer(name or self.config.optimizer,
-                                   learning_rate or self.config.learning_rate)
+    def make_optimizer(self, name: str | None = None, learning_rate: float | None = None,
+                       options: dict[str, Any] | None = None) -> keras.optimizers.Optimizer:
+        """An optimizer: without a name the run's own, with the run's options and these."""
+        config, options = self.config, options or {}
+        if name is None:
+            name, options = config.optimizer, {**config.optimizer_options, **options}
+        optimizer = make_optimizer(name, learning_rate or config.learning_rate, options)
         if self.config.mixed_precision:
             return keras.mixed_precision.LossScaleOptimizer(optimizer)
         return optimizer

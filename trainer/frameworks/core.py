@@ -14,11 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from beam_jobs.errors import UserError
 from trainer.examples import Batch
 from trainer.keras import keras, tf
+from trainer.keras_optimizers import state_of
 from trainer.models.base import CTRModel
-from trainer.optimizers import sum_rows
+from trainer.optimizers import RowOptimizer, sum_rows
 from trainer.step import TrainStep
+
+Slot = tuple[tf.Variable, float]  # and what it starts from
 
 
 class Rows(NamedTuple):
@@ -72,8 +76,8 @@ class InnerStep(TrainStep):
 
     Args:
         model: with its variables made.
-        optimizer: of the inner loop; it must move no row that a batch does not touch, as
-            those of `trainer.optimizers`.
+        optimizer: of the inner loop. One of `trainer.optimizers` moves no row that a batch
+            does not touch; with any other, all variables are saved whole.
         variables: what is trained; every trainable variable of the model when absent.
         xla: as of `TrainStep`.
 
@@ -82,16 +86,21 @@ class InnerStep(TrainStep):
         dense_places: the others.
         snapshot: what `take` saved, a trackable for checkpoints within a loop.
         slot_owner: the optimizer, within the one that scales the loss for mixed precision.
+        whole_slots: its slots, beside those of `row_places`, each with what it starts from.
+        row_slots: those of each of `row_places`.
     """
 
     def __init__(self, model: CTRModel, optimizer: keras.optimizers.Optimizer,
                  variables: Sequence[tf.Variable] | None = None, xla: bool = False):
         super().__init__(model, optimizer, variables, xla)
-        by_row = _touched_by_row(model, self.variables)
+        self.slot_owner = optimizer.inner_optimizer if self._scaled else optimizer
+        by_row = (_touched_by_row(model, self.variables)
+                  if isinstance(self.slot_owner, RowOptimizer) else [False] * len(
+                      self.variables))
         self.row_places = [place for place, rows in enumerate(by_row) if rows]
         self.dense_places = [place for place, rows in enumerate(by_row) if not rows]
         self.stamps = Stamps([self.variables[place] for place in self.row_places])
-        self.slot_owner = optimizer.inner_optimizer if self._scaled else optimizer
+        self.whole_slots, self.row_slots = self._slots()
         self.snapshot = Snapshot(self)
         dense, rows = self.signature()
         self._moves = tf.function(self._move, autograph=False, input_signature=[
@@ -173,16 +182,22 @@ class InnerStep(TrainStep):
             self.variables[place].scatter_update(tf.IndexedSlices(old, numbers))
 
     def _reset(self, numbers):
-        optimizer = self.slot_owner
-        optimizer.iterations.assign(0)
-        for place in self.dense_places:
-            for slot, initial in optimizer.slots_of(self.variables[place]):
-                slot.assign(tf.fill(slot.shape, tf.cast(initial, slot.dtype)))
-        for place, rows in zip(self.row_places, numbers, strict=True):
-            for slot, initial in optimizer.slots_of(self.variables[place]):
+        self.slot_owner.iterations.assign(0)
+        for slot, initial in self.whole_slots:
+            slot.assign(tf.fill(slot.shape, tf.cast(initial, slot.dtype)))
+        for slots, rows in zip(self.row_slots, numbers, strict=True):
+            for slot, initial in slots:
                 slot.scatter_update(tf.IndexedSlices(tf.fill(
                     tf.concat([tf.shape(rows), slot.shape[1:]], 0),
                     tf.cast(initial, slot.dtype)), rows))
+
+    def _slots(self) -> tuple[list[Slot], list[list[Slot]]]:
+        owner = self.slot_owner
+        if not isinstance(owner, RowOptimizer):
+            return [(slot, _initial(owner, slot)) for slot in state_of(owner)], []
+        whole = [slot for place in self.dense_places
+                 for slot in owner.slots_of(self.variables[place])]
+        return whole, [owner.slots_of(self.variables[place]) for place in self.row_places]
 
     def signature(self) -> tuple[list[tf.TensorSpec], list[Rows]]:
         """Of the parts of a snapshot: dense values, and rows."""
@@ -288,6 +303,16 @@ class OuterStep:
                                            tf.shape(variable)), variable))
         step.put(dense, rows)
         self.optimizer.apply_gradients(pairs)
+
+
+def _initial(optimizer: keras.optimizers.Optimizer, slot: tf.Variable) -> float:
+    """The value that a new optimizer's slot is filled with."""
+    values = slot.numpy()
+    if values.size and (values != values.flat[0]).any():
+        raise UserError(f'The slots of {type(optimizer).__name__} start from more than one '
+                        'value, and an inner loop could not give them back: choose another '
+                        'inner optimizer.')
+    return values.flat[0].item() if values.size else 0.0
 
 
 def joined(blocks: list[Rows], variable: tf.Variable) -> Rows:

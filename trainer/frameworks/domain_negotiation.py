@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from beam_jobs.options import setting
 from trainer.frameworks.alternate import Alternate
 from trainer.frameworks.core import InnerStep, OuterStep
+from trainer.keras import keras
 from trainer.optimizers import make_optimizer
 
 
@@ -16,13 +17,17 @@ class InnerOptions:
     """The inner loop.
 
     Attributes:
-        inner_optimizer: a Keras optimizer's name; absent, the run's `optimizer`.
+        inner_optimizer: an optimizer's name, as `optimizer` of the run, which it is where
+            absent.
+        inner_options: its hyper-parameters; the run's `optimizer_options` go before them
+            where it is the run's.
         inner_rate: alpha; absent, the run's `learning_rate`.
         slots: how long the inner optimizer's slots (Adam's moments and step) live: through
             the `run`, as those of alternate training do, or for one inner `loop`.
     """
 
     inner_optimizer: str | None = None
+    inner_options: dict[str, Any] = field(default_factory=dict)
     inner_rate: float | None = setting(None, above=0)
     slots: Literal['run', 'loop'] = 'run'
 
@@ -32,12 +37,14 @@ class OuterOptions(InnerOptions):
     """The inner loop and the outer update.
 
     Attributes:
-        outer_optimizer: a Keras optimizer's name; its slots live through the run. `sgd` is
+        outer_optimizer: an optimizer's name; its slots live through the run. `sgd` is
             equation 3 as it stands.
+        outer_options: its hyper-parameters.
         outer_rate: beta. MAMDR's best are 0.1 and 0.5 (V-H): 0.5 needs fewer epochs.
     """
 
     outer_optimizer: str = 'sgd'
+    outer_options: dict[str, Any] = field(default_factory=dict)
     outer_rate: float = setting(0.5, above=0)
 
 
@@ -56,17 +63,23 @@ class DomainNegotiation(Alternate):
     Options = OuterOptions
 
     def make_step(self) -> InnerStep:
-        self.optimizer = self.make_optimizer(self.options.inner_optimizer,
-                                             self.options.inner_rate)
+        self.optimizer = self.make_inner()
         step = InnerStep(self.model, self.optimizer, xla=self.config.xla)
         self.outer = self.make_outer(step)
         return step
 
+    def make_inner(self) -> keras.optimizers.Optimizer:
+        """An optimizer of an inner loop."""
+        options = self.options
+        return self.make_optimizer(options.inner_optimizer, options.inner_rate,
+                                   options.inner_options)
+
     def make_outer(self, step: InnerStep) -> OuterStep:
         """The outer update."""
         options = self.options
-        optimizer = None if options.outer_optimizer == 'sgd' else make_optimizer(
-            options.outer_optimizer, options.outer_rate)
+        plain = options.outer_optimizer == 'sgd' and not options.outer_options
+        optimizer = None if plain else make_optimizer(
+            options.outer_optimizer, options.outer_rate, options.outer_options)
         return OuterStep(step, optimizer, options.outer_rate)
 
     def begin_loop(self) -> None:

@@ -30,8 +30,7 @@ class MAMDR(WithSpecific, DomainNegotiation):
     def prepare(self) -> None:
         super().prepare()
         self.regularization = Regularization(
-            self.config, self.options, self.model, self.examples,
-            self.make_optimizer(self.options.inner_optimizer, self.options.inner_rate))
+            self.config, self.options, self.model, self.examples, self.make_inner())
         self.specific = self.regularization.specific
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:

@@ -39,8 +39,7 @@ def add_domain(trained: MAMDR, examples: Examples, domain: int,
     model = grown(trained.model, examples.manifest)
     options = trained.options
     regularization = Regularization(
-        trained.config, options, model, examples,
-        trained.make_optimizer(options.inner_optimizer, options.inner_rate), alone=True)
+        trained.config, options, model, examples, trained.make_inner(), alone=True)
     specific = regularization.specific
     for mine, theirs in zip(specific.differences, trained.specific.differences, strict=False):
         mine.copy_from(theirs)

@@ -218,26 +218,21 @@ class SpecificParameters:
 
     def _read_slots(self, blocks: list[Rows]) -> list[tf.Tensor]:
         step = self.step
-        values = [step.slot_owner.iterations.read_value()]
-        for place in step.dense_places:
-            values += [slot.read_value() for slot, _ in self._slots_of(place)]
-        for place, block, own_row in zip(step.row_places, blocks, self._own_row, strict=True):
+        values = [step.slot_owner.iterations.read_value(),
+                  *(slot.read_value() for slot, _ in step.whole_slots)]
+        for slots, block, own_row in zip(step.row_slots, blocks, self._own_row, strict=True):
             values += [self._own(block.numbers, tf.gather(slot, block.numbers), own_row).values
-                       for slot, _ in self._slots_of(place)]
+                       for slot, _ in slots]
         return _on_host(values)
 
     def _write_slots(self, own: Difference) -> None:
         step, values = self.step, iter(own.slots)
         step.slot_owner.iterations.assign(next(values))
-        for place in step.dense_places:
-            for slot, _ in self._slots_of(place):
-                slot.assign(next(values))
-        for place, block in zip(step.row_places, own.rows, strict=True):
-            for slot, _ in self._slots_of(place):
+        for slot, _ in step.whole_slots:
+            slot.assign(next(values))
+        for slots, block in zip(step.row_slots, own.rows, strict=True):
+            for slot, _ in slots:
                 slot.scatter_update(tf.IndexedSlices(next(values), block.numbers))
-
-    def _slots_of(self, place: int) -> list[tuple[tf.Variable, float]]:
-        return self.step.slot_owner.slots_of(self.step.variables[place])
 
 
 def _on_host(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
