@@ -51,8 +51,16 @@ def methods_of(train: TrainConfig, models: Sequence[str],
     return methods
 
 
-def _with_model(train: TrainConfig, model: str) -> TrainConfig:
-    name, changes = _parse('--models', model)
+def with_model(train: TrainConfig, name: str, changes: dict[str, Any],
+               text: str) -> TrainConfig:
+    """The settings with another architecture, or with changes of its section or its options.
+
+    Args:
+        train: the settings; their options are kept if they are of the same architecture.
+        name: of the architecture.
+        changes: by key.
+        text: what the user wrote, for errors.
+    """
     values = to_mapping(train)
     values['model']['name'] = name
     if name != train.model.name:
@@ -60,17 +68,21 @@ def _with_model(train: TrainConfig, model: str) -> TrainConfig:
     for key, value in changes.items():
         section = values['model'] if key in values['model'] else values['model']['options']
         section[key] = value
-    return from_mapping(TrainConfig, values, f'--models {model}')
+    return from_mapping(type(train), values, f'--models {text}')
+
+
+def _with_model(train: TrainConfig, model: str) -> TrainConfig:
+    return with_model(train, *parse_variant('--models', model), model)
 
 
 def _with_framework(train: TrainConfig, framework: str) -> TrainConfig:
-    name, changes = _parse('--frameworks', framework)
+    name, changes = parse_variant('--frameworks', framework)
     options = train.framework_options if name == train.framework else {}
     return dataclasses.replace(train, framework=name, framework_options=options | changes)
 
 
-def _parse(argument: str, text: str) -> tuple[str, dict[str, Any]]:
-    """A name and the changes behind it."""
+def parse_variant(argument: str, text: str) -> tuple[str, dict[str, Any]]:
+    """A name and the changes behind it: `name:key=value,key=value`."""
     import yaml
 
     name, _, changes = text.partition(':')

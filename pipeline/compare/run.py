@@ -8,9 +8,9 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
 
 from components.steps import quiet_libraries
+from pipeline.compare.files import file_name, read_json, write_json
 from pipeline.compare.methods import Method
 from pipeline.compare.table import Result, domain_bins
 from trainer.config import TrainConfig
@@ -55,7 +55,7 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
             collect(lambda: _one(dataset, directory, method, seed, split, label),  # noqa: B023
                     method, seed, label)
         return results, failures
-    with _processes(jobs) as pool:
+    with processes(jobs) as pool:
         futures = [pool.submit(_one, dataset, directory, method, seed, split, label)
                    for (method, seed), label in zip(tasks, labels, strict=True)]
         try:
@@ -67,7 +67,7 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
     return results, failures
 
 
-def _processes(jobs: int) -> ProcessPoolExecutor:
+def processes(jobs: int) -> ProcessPoolExecutor:
     """Processes that divide the cores: runs side by side on all cores each hinder the other."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     for name in ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'):
@@ -84,18 +84,18 @@ def _one(dataset: str, directory: str, method: Method, seed: int, split: str,
     train = dataclasses.replace(method.train, seed=seed)
     key = {'dataset': read_manifest(dataset).fingerprint, 'train': to_mapping(train),
            'split': split}
-    path = os.path.join(directory, _file_name(method.name), f'seed-{seed}')
-    finished = _read(os.path.join(path, 'result.json'))
+    path = os.path.join(directory, file_name(method.name), f'seed-{seed}')
+    finished = read_json(os.path.join(path, 'result.json'))
     if finished is not None and finished['key'] == key:
         print(f'{label}: done before', flush=True)
         return Result(**finished['result'])
-    if _read(os.path.join(path, 'key.json')) != key and os.path.exists(path):
+    if read_json(os.path.join(path, 'key.json')) != key and os.path.exists(path):
         shutil.rmtree(path)  # of other data or other settings
     os.makedirs(path, exist_ok=True)
-    _write(os.path.join(path, 'key.json'), key)
+    write_json(os.path.join(path, 'key.json'), key)
     print(label, flush=True)
     result = _train_and_score(dataset, path, method.name, train, split)
-    _write(os.path.join(path, 'result.json'),
+    write_json(os.path.join(path, 'result.json'),
            {'key': key, 'result': dataclasses.asdict(result)})
     shutil.rmtree(os.path.join(path, 'run'))  # what is compared is the figures
     return result
@@ -128,21 +128,3 @@ def _train_and_score(dataset: str, path: str, name: str, train: TrainConfig,
     with open(os.path.join(export, 'model.json'), encoding='utf-8') as file:
         parameters = json.load(file)['parameters']
     return Result(name, train.seed, metrics, bins, seconds, parameters)
-
-
-def _file_name(method: str) -> str:
-    return ''.join(c if c.isalnum() or c in '-_.=,+' else '_' for c in method)
-
-
-def _read(path: str) -> Any:
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-
-
-def _write(path: str, values: Any) -> None:
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
-        json.dump(values, file, indent=1)
-    os.replace(path + '.tmp', path)

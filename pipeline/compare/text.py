@@ -41,26 +41,28 @@ def to_markdown(rows: Sequence[dict[str, Any]], baseline: str) -> str:
     lines = ['| ' + ' | '.join(head) + ' |', '| --- |' + ' ---: |' * (len(head) - 1)]
     for row in rows:
         name = f'{row["method"]} (baseline)' if row['method'] == baseline else row['method']
-        cells = [name, *(_figure(row, metric) for metric in ('auc', 'gauc', 'log_loss')),
-                 _number(row['pcoc'], 3), _number(row['domain_auc'], 4),
-                 _number(row['rank'], 1), _share(row['uplift']),
-                 ' '.join(_number(value, 4) for value in row['bins']),
-                 _number(row['seconds'], 0), f'{row["parameters"]:,}']
+        cells = [name, *(figure(row, metric) for metric in ('auc', 'gauc', 'log_loss')),
+                 number(row['pcoc'], 3), number(row['domain_auc'], 4),
+                 number(row['rank'], 1), _share(row['uplift']),
+                 ' '.join(number(value, 4) for value in row['bins']),
+                 number(row['seconds'], 0), f'{row["parameters"]:,}']
         if closed:
             cells[8:8] = [f'{_share(row["auc_closed"])} / {_share(row["gauc_closed"])}']
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
 
 
-def _figure(row: dict[str, Any], metric: str) -> str:
-    text = _number(row[metric], 4)
+def figure(row: dict[str, Any], metric: str) -> str:
+    """A metric's mean over seeds ± its deviation, `*` where it differs from the baseline's."""
+    text = number(row[metric], 4)
     if row[f'{metric}_std'] is not None:
         text += f' ± {row[f"{metric}_std"]:.4f}'
     p = row[f'{metric}_p']
     return text + ('*' if p is not None and p < 0.05 else '')
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """With so many digits behind the point; `-` where it is undefined."""
     return '-' if value is None else f'{value:,.{digits}f}'
 
 

@@ -1,0 +1,156 @@
+"""A comparison over periods: who is trained on what, what is read back, what the tables say."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import pytest
+
+from beam_jobs.dataset import read_manifest, write_manifest
+from beam_jobs.errors import UserError
+from beam_jobs.options import from_mapping
+from components.continual.config import ContinualConfig
+from pipeline.compare.transfer.recipes import recipe_of
+from pipeline.compare.transfer.run import TransferResult, compare_transfer
+from pipeline.compare.transfer.tables import overall_rows, period_rows, write_tables
+from pipeline.compare.transfer.walk import Walk
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'trainer'))
+from trainer_dataset import write_dataset
+
+SMALL = {'model': {'name': 'mlp', 'embedding_dim': 2, 'hidden_units': [4]}, 'batch_size': 64}
+CTNET = {**SMALL, 'model': {**SMALL['model'], 'name': 'ctnet', 'options': {'tower': 'mlp'}}}
+CONTINUAL = from_mapping(ContinualConfig, {
+    'source_domains': ['d1'], 'target_domains': ['d2', 'd3'], 'days_per_period': 2,
+    'warm_up_days': 2, 'source_train': SMALL, 'base_train': SMALL, 'target_train': CTNET}, '')
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    """Seven days of three domains: three periods of two days, and the day after."""
+    directory = str(tmp_path_factory.mktemp('transfer') / 'dataset')
+    write_dataset(directory, {f'period-{day}': {1: 90, 2: 60, 3: 60} for day in range(1, 7)}
+                  | {'test': {1: 60, 2: 60}})
+    manifest = read_manifest(directory)
+    splits = {name: dataclasses.replace(split, days=(f'2024-01-0{n}',) * 2)
+              for n, (name, split) in enumerate(manifest.splits.items(), 1)}
+    write_manifest(directory, dataclasses.replace(manifest, splits=splits))
+    return directory
+
+
+class Recorded(Walk):
+    """Notes what would be trained, and trains nothing."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.calls = []
+
+    def train(self, name, config, splits, domains, initial=None, parts='all', id_features=(),
+              source=None):
+        self.calls.append((name, config.model.name, [s.removeprefix('period-') for s in splits],
+                           list(domains), initial, parts, source))
+        return name
+
+
+def test_ctnet_continues_the_plain_model_with_the_newest_source(dataset, tmp_path):
+    walk = Recorded(dataset, str(tmp_path), CONTINUAL, 1)
+    stages = recipe_of('ctnet').stages(walk, 'd2')
+    called = {call[0]: call[1:] for call in walk.calls}
+    assert called['base/d2/1'] == ('mlp', ['1', '2'], ['d2'], None, 'all', None)
+    assert called['source/2'] == ('mlp', ['3', '4'], ['d1'], 'source/1', 'all', None)
+    assert called['ctnet/d2/2'] == ('ctnet', ['3', '4'], ['d2'], 'base/d2/1', 'all', 'source/2')
+    assert called['ctnet/d2/3'] == ('ctnet', ['5', '6'], ['d2'], 'ctnet/d2/2', 'all',
+                                    'source/3')
+    assert stages[1] == ['base/d2/1'] and stages[3][-1] == 'ctnet/d2/3'
+
+
+def test_transfer_once_keeps_the_first_source(dataset, tmp_path):
+    walk = Recorded(dataset, str(tmp_path), CONTINUAL, 1)
+    recipe_of('ctnet_once:adapter=linear').stages(walk, 'd3')
+    sources = [call[-1] for call in walk.calls if call[1] == 'ctnet']
+    assert sources == ['source/2', 'source/2']
+
+
+def test_fine_tuning_starts_from_the_last_source_and_takes_the_last_days(dataset, tmp_path):
+    walk = Recorded(dataset, str(tmp_path), CONTINUAL, 1)
+    stages = recipe_of('finetune:parts=id_embeddings,days=3').stages(walk, 'd2')
+    assert walk.calls[-1] == ('finetune:parts=id_embeddings,days=3/d2', 'mlp', ['4', '5', '6'],
+                              ['d2'], 'source/3', 'id_embeddings', None)
+    assert list(stages) == [3]
+
+
+def test_other_models_are_trained_on_source_and_targets_together(dataset, tmp_path):
+    walk = Recorded(dataset, str(tmp_path), CONTINUAL, 1)
+    recipe_of('shared_bottom:dropout=0.2').stages(walk, 'd2')
+    assert walk.calls[0][1:4] == ('shared_bottom', ['1', '2'], ['d1', 'd2', 'd3'])
+    assert walk.calls[-1][4] == 'shared_bottom:dropout=0.2/2'
+
+
+@pytest.mark.parametrize(('text', 'sentence'), [
+    ('source:parts=all', 'there is no parts to change'),
+    ('finetune:parts=some', 'parts is all, embeddings or id_embeddings'),
+    ('finetune:days=0', 'days is a number of days'),
+    ('finetune:day=7', 'there is no day to change'),
+    ('base:', None),
+    ('base:wide', 'write changes as name:key=value')])
+def test_methods_with_wrong_changes(text, sentence):
+    if sentence is None:
+        assert recipe_of(text).name == text
+        return
+    with pytest.raises(UserError, match=sentence):
+        recipe_of(text)
+
+
+def test_goes_on_where_it_stopped_and_one_failure_loses_nothing(dataset, tmp_path, capsys):
+    directory, methods = str(tmp_path / 'compare'), ['base', 'source', 'nothing', 'ctnet']
+    recipes = [recipe_of(text) for text in methods]
+    results, failures = compare_transfer(dataset, directory, CONTINUAL, recipes, [1])
+    assert [(r.method, r.target) for r in results] == [
+        (method, target) for method in ('base', 'source', 'ctnet') for target in ('d2', 'd3')]
+    assert len(failures) == 2 and 'There is no model nothing' in failures[0]
+    by_key = {(r.method, r.target): r for r in results}
+    assert list(by_key['ctnet', 'd2'].days) == ['2024-01-03', '2024-01-05', '2024-01-07']
+    assert list(by_key['ctnet', 'd3'].days) == ['2024-01-03', '2024-01-05']  # none in test
+    # Before its warm-up is over CTNet is the plain model, and later it is not.
+    base, ctnet = by_key['base', 'd2'].days, by_key['ctnet', 'd2'].days
+    assert ctnet['2024-01-03'] == base['2024-01-03']
+    assert ctnet['2024-01-07'] != base['2024-01-07']
+
+    (pathlib.Path(directory) / 'results' / 'ctnet' / 'd2-1.json').unlink()
+    capsys.readouterr()
+    again, _ = compare_transfer(dataset, directory, CONTINUAL,
+                                [recipe for recipe in recipes if recipe.name != 'nothing'], [1])
+    assert again == results
+    assert ' on period-' not in capsys.readouterr().out  # no model was trained again
+    assert not (pathlib.Path(directory) / 'seed-1').exists()
+
+
+def result(method, target, seed, auc):
+    days = {f'2024-01-0{n}': {'auc': value, 'gauc': value - 0.1, 'log_loss': 0.5, 'pcoc': 1.0,
+                              'impressions': 100} for n, value in enumerate(auc, 1)}
+    return TransferResult(method, target, seed, days, {}, 10.0, 5)
+
+
+def test_tables(tmp_path):
+    results = [result('base', 'B', 1, [0.6, 0.62]), result('base', 'B', 2, [0.61, 0.64]),
+               result('ctnet', 'B', 1, [0.7, 0.72]), result('ctnet', 'B', 2, [0.7, 0.73]),
+               result('once', 'B', 1, [0.65]), result('base', 'C', 1, [0.5, 0.6])]
+    rows = overall_rows(results, 'base')
+    by_key = {(row['target'], row['method']): row for row in rows}
+    assert by_key['B', 'base']['auc'] == pytest.approx(0.63)
+    assert by_key['B', 'once']['auc'] == pytest.approx(0.65)
+    assert by_key['B', 'ctnet']['gauc'] == pytest.approx(0.625)
+    periods = period_rows(results, 'base')
+    assert [(row['day'], row['method']) for row in periods if row['target'] == 'B'] == [
+        ('2024-01-01', 'base'), ('2024-01-01', 'ctnet'), ('2024-01-01', 'once'),
+        ('2024-01-02', 'base'), ('2024-01-02', 'ctnet')]
+    assert periods[1]['auc_gain'] == pytest.approx(0.7 - 0.605)
+
+    text = write_tables(str(tmp_path / 'tables'), results, 'base')
+    assert '| base (baseline) | 0.6300' in text
+    assert sorted(path.name for path in (tmp_path / 'tables').iterdir()) == [
+        'groups.csv', 'groups.md', 'periods.csv', 'periods.md', 'table.csv', 'table.md']
+    first = (tmp_path / 'tables' / 'table.csv').read_text().splitlines()
+    assert first[0].startswith('target,method,seeds,auc,') and len(first) == 5
+    assert json.dumps(rows)  # plain values
