@@ -18,7 +18,7 @@ from trainer.models import build_model
 from trainer.models.base import CTRModel
 from trainer.models.grown import continue_model
 from trainer.structure import Structure
-from trainer.vocabularies import check_vocabularies, known_by
+from trainer.vocabularies import check_vocabularies, id_features, known_by
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,6 @@ def start_model(dataset: str, manifest: Manifest, config: ModelConfig, splits: S
     _check_domains(dataset, known, before.structure, initial.model)
     continue_model(model, before.model, initial.model)
     return Started(model, identity, before.splits)
-
-
-def id_features(features: Sequence[Feature], more: Sequence[str] = ()) -> list[str]:
-    """The names of the ID features: those of the vocabularies `user_id` and `item_id` that
-    belong to users or items, and those named."""
-    return [feature.name for feature in features if feature.name in more or (
-        feature.vocabulary in ('user_id', 'item_id') and feature.owner in ('user', 'item'))]
 
 
 def _checked(dataset: str, directory: str) -> Trained:

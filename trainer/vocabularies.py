@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from beam_jobs.dataset import Feature, Manifest, vocabulary_path
 from beam_jobs.errors import UserError
@@ -52,6 +52,13 @@ def vocabulary_sizes(features: Iterable[Feature]) -> dict[str, int]:
         if feature.vocabulary:
             sizes[feature.vocabulary] = max(sizes.get(feature.vocabulary, 1), feature.size)
     return sizes
+
+
+def id_features(features: Sequence[Feature], more: Sequence[str] = ()) -> list[str]:
+    """The names of the ID features: those of the vocabularies `user_id` and `item_id` that
+    belong to users or items, and those named."""
+    return [feature.name for feature in features if feature.name in more or (
+        feature.vocabulary in ('user_id', 'item_id') and feature.owner in ('user', 'item'))]
 
 
 def read_digests(dataset: str, features: Iterable[Feature]) -> dict[str, Vocabulary]:

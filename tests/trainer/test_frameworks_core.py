@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from test_frameworks import dataset, logits, made  # noqa: F401 (a fixture)
-from trainer_dataset import make_batch, make_manifest, write_dataset
+from trainer_dataset import build_any, make_batch, make_manifest, write_dataset
 
 from beam_jobs.errors import UserError
 from trainer.config import ModelConfig
@@ -118,7 +118,7 @@ def with_differences(model, follow):
 @pytest.mark.parametrize('name', MODELS)
 def test_any_model_folded_by_domain_scores_as_with_its_variables_changed(name):
     keras.utils.set_random_seed(1)
-    model = build_model(make_manifest(3), ModelConfig(
+    model = build_any(make_manifest(3), ModelConfig(
         name=name, embedding_dim=4, hidden_units=[8, 6], auxiliary=True))
     specific = with_differences(model, follow=True)
     folded = DomainModels(specific)
@@ -182,8 +182,8 @@ def test_a_new_domain_is_added_from_its_data_alone(dataset, tmp_path):  # noqa: 
 @pytest.mark.parametrize('name', MODELS)
 def test_any_model_takes_inner_steps(name):
     keras.utils.set_random_seed(1)
-    model = build_model(make_manifest(3), ModelConfig(name=name, embedding_dim=4,
-                                                      hidden_units=[8, 6]))
+    model = build_any(make_manifest(3), ModelConfig(name=name, embedding_dim=4,
+                                                    hidden_units=[8, 6]))
     step = InnerStep(model, make_optimizer('sgd', 0.05))
     before = whole(step)
     step.take()

@@ -7,14 +7,14 @@ import trainer_dataset
 from beam_jobs.errors import UserError
 from trainer.config import ModelConfig
 from trainer.keras import keras, tf
-from trainer.models import MODELS, build_model
+from trainer.models import MODELS
 from trainer.models.grown import grown
 
 
 def trained(name, **kwargs):
     """A model whose weights and moments are no longer those that it started with."""
     keras.utils.set_random_seed(1)
-    model = build_model(trainer_dataset.make_manifest(3), ModelConfig(
+    model = trainer_dataset.build_any(trainer_dataset.make_manifest(3), ModelConfig(
         name, embedding_dim=4, hidden_units=[8, 6], **kwargs))
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:

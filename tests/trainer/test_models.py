@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from trainer_dataset import make_batch, make_manifest, write_dataset
+from trainer_dataset import build_any, make_batch, make_manifest, write_dataset
 
 from beam_jobs.errors import UserError
 from trainer.config import ModelConfig, TrainConfig
@@ -39,7 +39,7 @@ def logits(model, batch):
 def test_fits_saves_exports_and_scores_rows_alone(name, dataset, tmp_path):
     keras.utils.set_random_seed(1)
     examples = Examples(dataset, 'train')
-    model = build_model(examples.manifest, config_of(name, dropout=0.1))
+    model = build_any(examples.manifest, config_of(name, dropout=0.1))
     step = TrainStep(model, make_optimizer('adam', 0.01))
 
     def loss():
@@ -68,7 +68,7 @@ def test_fits_saves_exports_and_scores_rows_alone(name, dataset, tmp_path):
 
     # Weights saved and loaded.
     model.save_weights(str(tmp_path / 'weights'))
-    other = build_model(examples.manifest, config_of(name, dropout=0.1))
+    other = build_any(examples.manifest, config_of(name, dropout=0.1))
     other.load_weights(str(tmp_path / 'weights')).assert_existing_objects_matched()
     np.testing.assert_array_equal(logits(other, rows), together)
 
@@ -92,7 +92,7 @@ def test_fits_saves_exports_and_scores_rows_alone(name, dataset, tmp_path):
 @pytest.mark.parametrize('name', MODELS)
 def test_a_batch_of_one_row_trains(name):
     keras.utils.set_random_seed(1)
-    model = build_model(make_manifest(DOMAINS), config_of(name))
+    model = build_any(make_manifest(DOMAINS), config_of(name))
     for domain in (np.int32(2), np.array([3], np.int32)):
         batch = {**make_batch(np.random.default_rng(0), 1), 'domain': domain}
         features = {key: tf.constant(value) for key, value in batch.items()}

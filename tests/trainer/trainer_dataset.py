@@ -124,3 +124,14 @@ def _example(row):
     feature = {name: tf.train.Feature(int64_list=tf.train.Int64List(
         value=np.atleast_1d(value).tolist())) for name, value in row.items()}
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def build_any(manifest, config):
+    """A model of any architecture; one that needs a source model gets a fresh `mlp`."""
+    from trainer.config import ModelConfig
+    from trainer.models import NEED_SOURCE, build_model
+    source = None
+    if config.name in NEED_SOURCE:
+        source = build_model(manifest, ModelConfig(
+            'mlp', embedding_dim=config.embedding_dim, hidden_units=[6, 5]))
+    return build_model(manifest, config, source)

@@ -35,6 +35,8 @@ MODELS = {
     'minet': 'trainer.models.minet:MiNet',
     'ddtcdr': 'trainer.models.ddtcdr:DDTCDR',
     'dasl': 'trainer.models.dasl:DASL',
+    'ctnet': 'trainer.models.ctnet:CTNet',
+    'dual_embedding': 'trainer.models.dual_embedding:DualEmbedding',
     'dcnv2': 'trainer.models.dcnv2:DCNv2',
     'dcnv2_star': 'trainer.models.dcnv2:DCNv2Star',
     'dcnv2_apg': 'trainer.models.apg:DCNv2APG',

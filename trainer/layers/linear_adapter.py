@@ -1,0 +1,37 @@
+"""An adapter without a gate, to compare with (CTNet 4.5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.keras import keras, tf
+
+
+@keras.utils.register_keras_serializable('mdctr')
+class LinearAdapter(keras.layers.Layer):
+    """Maps a hidden vector of the source tower into the target tower's layer: g(z) = U z.
+
+    CTNet (w/o GLU) of Table 2 has it in the place of `GatedAdapter`, whose arguments it takes.
+
+    Args:
+        units: of the target's layer.
+        scale: the standard deviation of the first values.
+
+    Shapes: z [batch, c] to [batch, units].
+    """
+
+    def __init__(self, units: int, scale: float = 1e-5, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units, self.scale = units, scale
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self.value = self.add_weight(
+            'value', (input_shape[-1], self.units),
+            initializer=keras.initializers.RandomNormal(stddev=self.scale))
+        super().build(input_shape)
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(hidden, self.value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), 'units': self.units, 'scale': self.scale}
