@@ -62,8 +62,8 @@ def continual_pipeline(config: RunConfig, workspace: str, beam_args: list[str],
 
         def periods(left, before=()):
             found = find_period(name=config.name, dataset_config=dataset_config,
-                                config=continual_config, workspace=workspace,
-                                beam_args=beam_args)
+                                config=continual_config, evaluate_config=evaluate_config,
+                                workspace=workspace, beam_args=beam_args)
             on_cluster(found, config.cluster)
             found.after(*before)
             waiting = (dsl.If(found.output != '', 'a period waits') if conditional

@@ -73,7 +73,7 @@ def walk_local(config: RunConfig, workspace: str, beam_args: list[str]) -> int:
     pipeline = continual_pipeline(config, workspace, beam_args, conditional=False)
     done, last = 0, ''
     # Once in any case: what is said of a late day, or of another dataset, is said there.
-    while not last or more(context, config.dataset):
+    while not last or more(context, config.dataset, config.evaluate):
         period = _run(pipeline, workspace)['period']
         if not period:
             break

@@ -1,5 +1,6 @@
 """One model's part of one period: what it is trained on, from what, and where."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from typing import Any
 
 from beam_jobs.dataset import Manifest
 from beam_jobs.errors import UserError
+from beam_jobs.judge_config import EvaluateConfig
 from beam_jobs.options import to_mapping
 from components.continual.config import SOURCE, ContinualConfig, served_name
 from components.continual.context import Context
@@ -17,7 +19,7 @@ from components.continual.versions import Record, Version
 from trainer.config import TrainConfig
 
 BASE, TRANSFER = 'base', 'transfer'
-METRICS_JSON = 'metrics.json'
+METRICS_JSON, THRESHOLDS_JSON = 'metrics.json', 'thresholds.json'
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,30 @@ class Attempt:
         """Where its evaluation goes."""
         return os.path.join(self.directory, 'evaluation')
 
-    @property
-    def refused(self) -> bool:
-        """Whether it was made already, and not blessed."""
+    def thresholds(self, config: EvaluateConfig) -> EvaluateConfig:
+        """The thresholds that are about this model, on its day."""
+        domains = {name: floor for name, floor in config.domains.items()
+                   if name in self.domains}
+        return dataclasses.replace(config, split=self.record.evaluated_on, domains=domains)
+
+    def verdict(self, config: EvaluateConfig) -> dict[str, Any] | None:
+        """What `metrics.json` of its evaluation by these thresholds holds; None without one."""
         try:
             with open(os.path.join(self.evaluation, METRICS_JSON), encoding='utf-8') as file:
-                return json.load(file)['blessed'] is False
-        except (OSError, ValueError, KeyError):
-            return False
+                values = json.load(file)
+            with open(os.path.join(self.evaluation, THRESHOLDS_JSON), encoding='utf-8') as file:
+                judged_by = json.load(file)
+        except (OSError, ValueError):
+            return None
+        return values if judged_by == self.judged_by(config) else None
+
+    def judged_by(self, config: EvaluateConfig) -> dict[str, Any]:
+        """The thresholds as `thresholds.json` holds them."""
+        return json.loads(json.dumps(to_mapping(self.thresholds(config))))
+
+    def refused(self, config: EvaluateConfig) -> bool:
+        """Whether it was made already, and not blessed by these thresholds."""
+        return (self.verdict(config) or {}).get('blessed') is False
 
     def to_json(self) -> str:
         """What `from_json` reads."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import MANIFEST, Manifest
 from beam_jobs.errors import UserError
+from beam_jobs.judge_config import EvaluateConfig
 from beam_jobs.options import to_mapping
 from components.continual.attempt import Attempt, plan
 from components.continual.config import by_day
@@ -27,13 +28,14 @@ from components.steps import cache_directory
 log = logging.getLogger(__name__)
 
 
-def next_period(context: Context, config: DatasetConfig,
+def next_period(context: Context, config: DatasetConfig, judging: EvaluateConfig,
                 beam_args: Sequence[str] = ()) -> Period | None:
     """The next period with something to train, after the dataset was extended up to it.
 
     Args:
         context: of the configuration.
         config: its `dataset` section.
+        judging: its `evaluate` section; what it refused is not tried again.
         beam_args: ordinary Beam options.
 
     Returns:
@@ -52,7 +54,7 @@ def next_period(context: Context, config: DatasetConfig,
                 log.warning('%s', sentence)
         while True:
             manifest = context.manifest()
-            period = waiting(context, manifest)
+            period = waiting(context, manifest, judging)
             if period is not None:
                 log.info('Period %d: %s to %s, evaluated on %s.', period.number,
                          period.days[0].day, period.last_day, period.evaluated_on.day)
@@ -65,23 +67,23 @@ def next_period(context: Context, config: DatasetConfig,
             _add(context, raw, day, beam_args)
 
 
-def more(context: Context, config: DatasetConfig) -> bool:
+def more(context: Context, config: DatasetConfig, judging: EvaluateConfig) -> bool:
     """Whether `next_period` may find one: a period waits, or a day, or there is no dataset."""
     if not os.path.exists(os.path.join(context.dataset, MANIFEST)):
         return True
     manifest = context.manifest()
-    if waiting(context, manifest) is not None:
+    if waiting(context, manifest, judging) is not None:
         return True
     last = days_of(manifest)[-1].day
     return by_day(config) and RawLog(config, context.continual).next(last) is not None
 
 
-def waiting(context: Context, manifest: Manifest) -> Period | None:
+def waiting(context: Context, manifest: Manifest, judging: EvaluateConfig) -> Period | None:
     """The first complete period of the dataset of which a model is still to be trained."""
     for period in periods(days_of(manifest), context.continual):
         for model in context.continual.models:
             attempt = plan(context, manifest, model, period)
-            if isinstance(attempt, Attempt) and not attempt.refused:
+            if isinstance(attempt, Attempt) and not attempt.refused(judging):
                 return period
     return None
 

@@ -1,7 +1,6 @@
 """Training, judging and pushing one attempt. Each can be done again and does the rest of it."""
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -9,8 +8,9 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from beam_jobs.atomic import write_text
 from beam_jobs.judge_config import EvaluateConfig
-from components.continual.attempt import METRICS_JSON, Attempt, plan, train_config
+from components.continual.attempt import THRESHOLDS_JSON, Attempt, plan, train_config
 from components.continual.context import Context
 from components.continual.lock import alone
 from components.continual.periods import find_period
@@ -65,12 +65,14 @@ def evaluate_model(context: Context, attempt: Attempt, config: EvaluateConfig,
     from beam_jobs.evaluate import evaluate
 
     with _alone(attempt, 'judges'):
-        judged = _judged(attempt)
+        judged = _judged(attempt, config)
         if judged is not None:
             return judged
         values = evaluate(
-            context.dataset, attempt.export, attempt.evaluation, _thresholds(config, attempt),
+            context.dataset, attempt.export, attempt.evaluation, attempt.thresholds(config),
             baseline=attempt.baseline, beam_args=beam_args, domains=attempt.domains).values
+        write_text(os.path.join(attempt.evaluation, THRESHOLDS_JSON),
+                   json.dumps(attempt.judged_by(config)))
         for name in ('scores', 'baseline_scores'):
             shutil.rmtree(os.path.join(attempt.evaluation, name), ignore_errors=True)
         return values
@@ -126,25 +128,14 @@ def _drop_foreign(checkpoints: str, fingerprint: str) -> None:
         shutil.rmtree(checkpoints)
 
 
-def _judged(attempt: Attempt) -> dict[str, Any] | None:
+def _judged(attempt: Attempt, config: EvaluateConfig) -> dict[str, Any] | None:
     """The evaluation that is there, if it is of this model beside the one that is served."""
     from beam_jobs.exported import model_digest
 
-    try:
-        with open(os.path.join(attempt.evaluation, METRICS_JSON), encoding='utf-8') as file:
-            values = json.load(file)
-        same = (values['model']['digest'] == model_digest(attempt.export)
-                and values.get('baseline', {}).get('directory') == attempt.baseline)
-    except (OSError, ValueError, KeyError):
-        return None
+    values = attempt.verdict(config)
+    same = (values is not None and values['model']['digest'] == model_digest(attempt.export)
+            and values.get('baseline', {}).get('directory') == attempt.baseline)
     return values if same else None
-
-
-def _thresholds(config: EvaluateConfig, attempt: Attempt) -> EvaluateConfig:
-    """The thresholds that are about this model, on its day."""
-    domains = {name: floor for name, floor in config.domains.items()
-               if name in attempt.domains}
-    return dataclasses.replace(config, split=attempt.record.evaluated_on, domains=domains)
 
 
 def _alone(attempt: Attempt, doing: str) -> contextlib.AbstractContextManager[None]:

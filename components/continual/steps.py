@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from kfp import dsl
 
 
-def find_period_step(name: str, dataset_config: str, config: str, workspace: str,
-                     beam_args: list[str]) -> str:
+def find_period_step(name: str, dataset_config: str, config: str, evaluate_config: str,
+                     workspace: str, beam_args: list[str]) -> str:
     """The next period's number, as text; '' where nothing is to be done."""
     from beam_jobs.config import DatasetConfig
+    from beam_jobs.judge_config import EvaluateConfig
     from components.continual.extend import next_period
 
     with sentences():
         dataset = from_mapping(DatasetConfig, json.loads(dataset_config),
                                'the parameter dataset_config')
-        period = next_period(_context(name, config, workspace), dataset, beam_args)
+        judging = from_mapping(EvaluateConfig, json.loads(evaluate_config),
+                               'the parameter evaluate_config')
+        period = next_period(_context(name, config, workspace), dataset, judging, beam_args)
     return str(period.number) if period else ''
 
 

@@ -67,7 +67,7 @@ class Home:
 
     def find(self):
         """The next period, or None."""
-        return next_period(self.context, self.dataset)
+        return next_period(self.context, self.dataset, self.evaluate)
 
     def train(self, model: str, period) -> Attempt | str:
         """A model of the period."""

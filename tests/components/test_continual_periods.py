@@ -8,6 +8,7 @@ import pytest
 
 from beam_jobs.dataset import Manifest, Rows, Split, write_manifest
 from beam_jobs.errors import UserError
+from beam_jobs.judge_config import EvaluateConfig, Floor
 from components.continual.attempt import Attempt, plan
 from components.continual.config import ContinualConfig
 from components.continual.context import Context
@@ -15,6 +16,8 @@ from components.continual.extend import waiting
 from components.continual.periods import days_of, find_period, periods
 from components.continual.versions import Record, write_record
 from trainer.config import TrainConfig
+
+STRICT = EvaluateConfig(min_auc=0.9, domains={'small': Floor(0.9), 'large': Floor(0.9)})
 
 
 def day(number: int) -> str:
@@ -56,6 +59,8 @@ def refuse(attempt):
     os.makedirs(attempt.evaluation)
     with open(os.path.join(attempt.evaluation, 'metrics.json'), 'w') as file:
         json.dump({'blessed': False}, file)
+    with open(os.path.join(attempt.evaluation, 'thresholds.json'), 'w') as file:
+        json.dump(attempt.judged_by(STRICT), file)
 
 
 def test_a_period_is_complete_with_the_day_after(context):
@@ -153,16 +158,16 @@ def test_a_period_that_has_no_rows_leaves_the_served_model(context):
 
 def test_the_first_period_with_a_model_to_train_waits(context):
     manifest = manifest_of(7)
-    assert waiting(context, manifest).number == 1
+    assert waiting(context, manifest, STRICT).number == 1
     pushed(context, 'source', 2, 'source')
-    assert waiting(context, manifest).number == 1  # the target is still to come
+    assert waiting(context, manifest, STRICT).number == 1  # the target is still to come
     pushed(context, 'small', 2, 'base')
-    assert waiting(context, manifest).number == 2
+    assert waiting(context, manifest, STRICT).number == 2
     pushed(context, 'source', 6, 'source', 2)
     pushed(context, 'small', 6, 'base', 2)
-    assert waiting(context, manifest) is None
-    assert waiting(context, manifest_of(8)) is None
-    assert waiting(context, manifest_of(9)).number == 4
+    assert waiting(context, manifest, STRICT) is None
+    assert waiting(context, manifest_of(8), STRICT) is None
+    assert waiting(context, manifest_of(9), STRICT).number == 4
 
 
 def test_after_a_refusal_the_days_come_again_with_the_next_period(context):
@@ -170,17 +175,21 @@ def test_after_a_refusal_the_days_come_again_with_the_next_period(context):
     pushed(context, 'small', 2, 'base')
     manifest = manifest_of(7)
     refuse(planned(context, 'small', manifest, 2))
-    assert waiting(context, manifest).number == 3
+    assert waiting(context, manifest, STRICT).number == 3
     third = planned(context, 'small', manifest, 3)
     assert third.record.splits == [f'period-{n}' for n in (3, 4, 5, 6)]
     refuse(third)
-    assert waiting(context, manifest) is None
+    assert waiting(context, manifest, STRICT) is None
     # The same with other settings is another attempt.
     other = dataclasses.replace(context, continual=dataclasses.replace(
         context.continual, base_train=TrainConfig(epochs=2)))
-    assert waiting(other, manifest).number == 2
+    assert waiting(other, manifest, STRICT).number == 2
+    # So it is with other thresholds; those of another model do not count.
+    assert waiting(context, manifest, dataclasses.replace(STRICT, min_auc=0.5)).number == 2
+    assert waiting(context, manifest, dataclasses.replace(
+        STRICT, domains={'small': Floor(0.9)})) is None
     # A later day changes nothing about what was refused.
-    assert waiting(context, manifest_of(8)) is None
+    assert waiting(context, manifest_of(8), STRICT) is None
 
 
 def test_an_attempt_goes_from_step_to_step_as_text(context):

@@ -1,0 +1,139 @@
+"""The continual pipeline on a cluster: what is compiled, and what the server is asked for."""
+
+import copy
+import http.server
+import json
+import pathlib
+import sys
+import threading
+
+import pytest
+import yaml
+
+from beam_jobs.errors import UserError
+from pipeline.cli import main
+from pipeline.compile import compile_pipeline, submit_recurring
+from pipeline.config import load_config
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'components'))
+from daily_log import settings
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('recurring')
+    values = copy.deepcopy(settings(folder, target_domains=['small', 'tiny']))
+    (folder / 'shops.yaml').write_text(yaml.safe_dump(values))
+    return str(folder / 'shops.yaml')
+
+
+@pytest.fixture(scope='module')
+def compiled(config, tmp_path_factory):
+    path = tmp_path_factory.mktemp('compiled') / 'pipeline.yaml'
+    compile_pipeline(load_config(config), str(path))
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+@pytest.fixture
+def server():
+    """A server that takes what it is sent, at `address`, and keeps it as `sent`."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+            if body:
+                sent[self.path.rsplit('/', 1)[-1]] = json.loads(body)
+            answer = json.dumps({'experiment_id': 'e', 'recurring_run_id': 'the-id'}
+                                if body else {}).encode()
+            self.send_response(200)
+            self.send_header('Content-Type', 'application/json')
+            self.send_header('Content-Length', str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST
+
+        def log_message(self, *_):
+            pass
+
+    sent = {}
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as running:
+        running.sent, running.address = sent, f'http://127.0.0.1:{running.server_port}'
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def _tasks(dag) -> dict[str, list[str]]:
+    return {task['taskInfo']['name']: sorted(task.get('dependentTasks', []))
+            for task in dag['tasks'].values()}
+
+
+def test_a_run_finds_the_period_and_without_one_starts_nothing(compiled):
+    root = compiled[0]['root']['dag']
+    assert set(root['tasks']) == {'find-period', 'condition-1'}
+    condition = root['tasks']['condition-1']['triggerPolicy']['condition']
+    assert condition.endswith("['pipelinechannel--find-period-Output'] != ''")
+
+
+def test_targets_come_after_the_source_and_beside_one_another(compiled):
+    tasks = compiled[0]['components']['comp-condition-1']['dag']['tasks']
+    by_name = {task['taskInfo']['name']: (key, task.get('dependentTasks', []))
+               for key, task in tasks.items()}
+    source = by_name['push shops-source'][0]
+    for model in ('small', 'tiny'):
+        assert by_name[f'train shops-{model}'][1] == [source]
+        assert by_name[f'push shops-{model}'][1] == [by_name[f'evaluate shops-{model}'][0]]
+    again = next(task for key, task in tasks.items() if key.startswith('find-period'))
+    assert set(again['dependentTasks']) == {
+        by_name[f'push shops-{model}'][0] for model in ('source', 'small', 'tiny')}
+
+
+def test_up_to_so_many_waiting_periods_are_one_inside_the_other(config, tmp_path):
+    for count in (1, 3):
+        path = tmp_path / f'{count}.yaml'
+        compile_pipeline(load_config(config, [f'continual.periods_per_run={count}']), str(path))
+        spec = next(yaml.safe_load_all(path.read_text()))
+        conditions = [name for name in spec['components'] if 'condition' in name]
+        assert len(conditions) == count
+        for depth in range(1, count):
+            inner = spec['components'][f'comp-condition-{depth}']['dag']['tasks']
+            assert f'condition-{depth + 1}' in inner
+
+
+def test_training_alone_asks_for_the_gpu_and_nothing_is_cached(compiled):
+    spec, platform = compiled
+    for name, executor in spec['deploymentSpec']['executors'].items():
+        accelerator = executor['container'].get('resources', {}).get('accelerator')
+        assert (accelerator is not None) == name.startswith('exec-train-period')
+    for component in [spec['root'], *spec['components'].values()]:
+        for name, task in component.get('dag', {}).get('tasks', {}).items():
+            if not name.startswith('condition'):
+                assert not task['cachingOptions'].get('enableCache')
+    of = platform['platforms']['kubernetes']['deploymentSpec']['executors']
+    assert len(of) == len(spec['deploymentSpec']['executors'])
+    assert {each['pvcMount'][0]['mountPath'] for each in of.values()} == {'/mnt/mdctr'}
+
+
+def test_a_recurring_run_is_alone_and_the_pipeline_catches_up_itself(config, server, capsys):
+    assert main(['submit', config, '--host', server.address, '--recurring', '0 3 * * *']) == 0
+    assert 'Created the recurring run the-id' in capsys.readouterr().out
+    asked = server.sent['recurringruns']
+    assert asked['trigger']['cron_schedule']['cron'] == '0 0 3 * * *'
+    assert (asked['max_concurrency'], asked['no_catchup'], asked['mode']) == (
+        1, True, 'ENABLE')
+    assert asked['display_name'] == 'mdctr-shops-continual'
+    assert set(asked['pipeline_spec']) == {'pipeline_spec', 'platform_spec'}
+    assert asked['pipeline_spec']['pipeline_spec']['root']['dag']['tasks'].keys() == {
+        'find-period', 'condition-1'}
+
+
+def test_what_cannot_recur_is_one_sentence(config):
+    with pytest.raises(UserError, match="'every night' is no schedule: write five or six"):
+        submit_recurring(load_config(config), 'http://127.0.0.1:9', 'mdctr', None,
+                         'every night')
+    with pytest.raises(UserError, match='movielens has no section continual'):
+        submit_recurring(load_config('movielens'), 'http://127.0.0.1:9', 'mdctr', None,
+                         '0 0 3 * * *')
+    with pytest.raises(UserError, match='not submitted to http://127.0.0.1:9: '):
+        submit_recurring(load_config(config), 'http://127.0.0.1:9', 'mdctr', None,
+                         '0 0 3 * * *')
