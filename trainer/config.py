@@ -54,6 +54,9 @@ class TrainConfig:
         optimizer_options: hyper-parameters of the optimizer, as Keras names them.
         learning_rate: of the optimizer.
         epochs: at most so many passes over the training split.
+        stream_rows: above 0, training is one pass in the order of time instead (STAR 4.4):
+            each row is used once, and a window of so many rows, many batches' worth, is
+            shuffled as it slides over them. For the framework `joint`.
         patience: training stops when the validation split's GAUC has not risen for so many
             epochs, and the best epoch's weights are kept.
         checkpoint_steps: a checkpoint is written every so many steps and after each epoch.
@@ -71,8 +74,19 @@ class TrainConfig:
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float = setting(0.001, above=0)
     epochs: int = setting(10, minimum=1)
+    stream_rows: int = setting(0, minimum=0)
     patience: int = setting(2, minimum=1)
     checkpoint_steps: int = setting(500, minimum=1)
     seed: int = setting(1, minimum=0)
     mixed_precision: bool = False
     xla: bool = False
+
+    def __post_init__(self):
+        if 0 < self.stream_rows < self.batch_size:
+            raise ValueError(f'stream_rows ({self.stream_rows}) must be 0, or hold a batch of '
+                             f'{self.batch_size} rows and better many.')
+
+    @property
+    def passes(self) -> int:
+        """At most so many times a row is trained on."""
+        return 1 if self.stream_rows else self.epochs

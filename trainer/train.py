@@ -118,7 +118,7 @@ class _Run:
 
     def _over(self) -> bool:
         state = self.state
-        return state.position is None and (state.epoch + 1 >= self.config.epochs
+        return state.position is None and (state.epoch + 1 >= self.config.passes
                                            or state.bad_epochs >= self.config.patience)
 
     def _epoch(self) -> None:

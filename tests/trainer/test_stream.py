@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -36,7 +37,12 @@ def write_days(directory, days, seed=0, flat=False):
         day = str(np.datetime64(first, 's'))[:10]
         splits[name] = Split((day, day), {f'd{d}': n for d, n in of.items()}, {})
         written[name] = rows
-    write_manifest(str(directory), make_manifest(3, splits=splits))
+    manifest = make_manifest(3, splits=splits)
+    os.makedirs(directory / 'vocabulary')
+    for name, size in {f.vocabulary: f.size for f in manifest.features if f.vocabulary}.items():
+        lines = ''.join(f'{name}-{n}\n' for n in range(1, size))
+        (directory / 'vocabulary' / f'{name}.txt').write_text(lines)
+    write_manifest(str(directory), manifest)
     return written
 
 
@@ -221,7 +227,6 @@ def test_a_split_without_rows_of_the_domains(days):
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path):
-    import os
     write_days(tmp_path, [{1: 90}])
     path = tmp_path / 'examples/day-1/part-00002-of-00003.tfrecord'
     os.truncate(path, os.path.getsize(path) - 3)

@@ -35,11 +35,15 @@ def make_framework(config: TrainConfig, model: CTRModel, examples: Examples) -> 
     """The framework `config.framework`, ready to train `model` on `examples`.
 
     Raises:
-        UserError: no framework of this name, or an option that it does not take.
+        UserError: no framework of this name, an option that it does not take, or streaming,
+            which only `joint` does.
     """
     if config.framework not in FRAMEWORKS:
         raise UserError(f'There is no framework {config.framework}; there are '
                         f'{", ".join(FRAMEWORKS)}.')
+    if config.stream_rows and config.framework != 'joint':
+        raise UserError(f'train.stream_rows goes with the framework joint, and this one is '
+                        f'{config.framework}: leave one of the two out.')
     module, name = FRAMEWORKS[config.framework].split(':')
     framework = getattr(importlib.import_module(module), name)
     options = from_mapping(framework.Options, config.framework_options,
