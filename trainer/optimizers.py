@@ -90,15 +90,15 @@ class RowOptimizer(keras.optimizers.Optimizer):
             return
         # Each row is there once: Keras has called `_deduplicate_sparse_grad`.
         if variable.shape[1:].num_elements() < _WIDE_ROW:
-            self._apply_to_rows(gradient, variables)
+            self.apply_to_rows(gradient, variables)
             return
         # A mixed batch holds most domains: their weights are better moved where they are,
         # than copied out and back.
         tf.cond(3 * tf.size(gradient.indices) > 2 * variable.shape[0],
                 lambda: self._apply_to_all(gradient, variables),
-                lambda: self._apply_to_rows(gradient, variables))
+                lambda: self.apply_to_rows(gradient, variables))
 
-    def _apply_to_rows(self, gradient: tf.IndexedSlices, variables: list[tf.Variable]) -> None:
+    def apply_to_rows(self, gradient: tf.IndexedSlices, variables: list[tf.Variable]) -> None:
         """Moves copies of the rows, and puts them back."""
         copies = [_temporary(tf.gather(each, gradient.indices)) for each in variables]
         with tf.control_dependencies([made for _, made in copies]):

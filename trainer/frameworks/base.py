@@ -24,11 +24,13 @@ class Progress(NamedTuple):
         position: what to pass as `start` to continue after this point.
         loss: the mean loss of the rows since the last point, a scalar tensor.
         rows: how many those were.
+        steps: how many steps, of the run's count.
     """
 
     position: int
     loss: tf.Tensor
     rows: int
+    steps: int = 1
 
 
 class Framework:
@@ -71,6 +73,10 @@ class Framework:
         a `Progress` is given.
         """
         raise NotImplementedError
+
+    def collect(self) -> None:
+        """Brings what has been learned into `weights` and `state`, where it is elsewhere;
+        before a checkpoint within an epoch."""
 
     def finish(self, validation: Examples) -> bool:
         """What is left to do with the best epoch's weights; whether it changed the model.

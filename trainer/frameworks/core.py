@@ -94,7 +94,7 @@ class InnerStep(TrainStep):
                  variables: Sequence[tf.Variable] | None = None, xla: bool = False):
         super().__init__(model, optimizer, variables, xla)
         self.slot_owner = optimizer.inner_optimizer if self._scaled else optimizer
-        by_row = (_touched_by_row(model, self.variables)
+        by_row = (rows_read(model, self.variables)
                   if isinstance(self.slot_owner, RowOptimizer) else [False] * len(
                       self.variables))
         self.row_places = [place for place, rows in enumerate(by_row) if rows]
@@ -279,7 +279,7 @@ class OuterStep:
 
     def __init__(self, step: InnerStep, optimizer: keras.optimizers.Optimizer | None,
                  rate: float):
-        self._step, self.optimizer, self._rate = step, optimizer, rate
+        self._step, self.optimizer, self.rate = step, optimizer, rate
         if optimizer is not None:
             optimizer.build(step.variables)
             self._updates = tf.function(self._update, autograph=False,
@@ -288,7 +288,7 @@ class OuterStep:
     def __call__(self) -> None:
         """Ends the inner loop with the outer update."""
         if self.optimizer is None:
-            self._step.move(self._rate)
+            self._step.move(self.rate)
         else:
             self._updates(*self._step.snapshot.parts())
 
@@ -349,7 +349,7 @@ def unpack(data: bytes) -> list[np.ndarray]:
         return [arrays[name] for name in sorted(arrays.files)]
 
 
-def _touched_by_row(model: CTRModel, variables: list[tf.Variable]) -> list[bool]:
+def rows_read(model: CTRModel, variables: list[tf.Variable]) -> list[bool]:
     """Whether the loss's gradient is rows of each variable, found by asking for it once.
 
     Without `training`, so that no moment or counter moves; what is read by row does not

@@ -16,9 +16,9 @@ def generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *key])))
 
 
-def domain_order(examples: Examples, seed: int, epoch: int) -> list[int]:
-    """The domains that have training rows, in this epoch's order."""
-    return generator(seed, _DOMAINS, epoch).permutation(examples.domains).tolist()
+def domain_order(examples: Examples, seed: int, epoch: int, *key: int) -> list[int]:
+    """The domains that have training rows, in this epoch's order; another one for each key."""
+    return generator(seed, _DOMAINS, epoch, *key).permutation(examples.domains).tolist()
 
 
 def helper_domains(examples: Examples, target: int, count: int, seed: int,
@@ -94,9 +94,12 @@ class Streams:
         taken = self._taken.get(domain, 0)
         passes, place = divmod(taken, batches_of(self._examples, domain, self._size))
         if place == 0 or domain not in self._open:
-            seed = self._seed if passes == 0 else int(
-                generator(self._seed, _STREAMS, passes).integers(1 << 31))
             self._open[domain] = self._examples.domain_epoch(
-                domain, self._epoch, self._size, seed, place)
+                domain, self._epoch, self._size, seed_of_pass(self._seed, passes), place)
         self._taken[domain] = taken + 1
         return next(self._open[domain])
+
+
+def seed_of_pass(seed: int, number: int) -> int:
+    """By which the rows of a stream's pass are shuffled; of pass 0, the epoch's own."""
+    return seed if number == 0 else int(generator(seed, _STREAMS, number).integers(1 << 31))
