@@ -48,9 +48,14 @@ class SharedMoments:
             lambda features: model(features, training=True), autograph=False,
             input_signature=batch_signature(model, False)[:1])
 
+    @property
+    def needed(self) -> bool:
+        """Whether the model has such averages."""
+        return bool(self._layers)
+
     def measure(self, epoch: int) -> None:
         """By mixed batches, a twentieth of the epoch's and no more than twenty."""
-        if not self._layers:
+        if not self.needed:
             return
         for layer in self._layers:
             layer.moving_count.assign(0.0)  # the next batch sets the averages

@@ -104,7 +104,7 @@ class Regularization:
             batches: of line 4 and line 5 for each of them.
         """
         step, specific = self.step, self.specific
-        steps = self._steps(target)
+        steps = self.steps(target)
         losses, rows = [], 0
 
         def run(count):
@@ -131,10 +131,11 @@ class Regularization:
         return tf.reduce_mean(tf.stack(losses)), rows
 
     def _turns(self, helper: int | None, target: int) -> list[int]:
-        steps = self._steps(target)
+        steps = self.steps(target)
         return ([] if helper is None else [helper] * steps) + [target] * steps
 
-    def _steps(self, target: int) -> int:
+    def steps(self, target: int) -> int:
+        """Batches of an update of line 4 or 5."""
         return max(1, (batches_of(self._examples, target, self._config.batch_size) - 1) // 2)
 
 
