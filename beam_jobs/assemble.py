@@ -18,7 +18,7 @@ from beam_jobs.encode import Encoder, Ids, record_batch, stack, take
 from beam_jobs.examples import ExampleFile, Pieces, encode_features
 from beam_jobs.plan import Domains, Plan, first_numbers, lookup_path, read_catalogue
 from beam_jobs.sampling import NONE, draw_keys, kept, quota
-from beam_jobs.statistics import SAMPLE_ROWS
+from beam_jobs.statistics import sample_rows
 from beam_jobs.vocabulary import Lookup
 
 _ROWS_AT_ONCE = 1 << 16
@@ -163,7 +163,7 @@ class Assembler:
 
     def _for_statistics(self, split: str, keys: np.ndarray) -> np.ndarray:
         """Which examples the statistics may use; they take a sample, so few need be made."""
-        share = 2 * SAMPLE_ROWS / max(self._plan.examples[split], 1)
+        share = 2 * sample_rows(self._config.split) / max(self._plan.examples[split], 1)
         return np.flatnonzero(
             uniform(self._config.seed, Purpose.STATISTICS, keys) < share)
 

@@ -39,7 +39,7 @@ from beam_jobs.rows import check, row_schema
 from beam_jobs.runner import plain_errors, progress_lines, run
 from beam_jobs.shuffle import Part, Spill, load
 from beam_jobs.splits import EARLIER, OneSplit, Splitter, within
-from beam_jobs.statistics import WriteStatistics
+from beam_jobs.statistics import WriteStatistics, sample_rows
 from beam_jobs.survey import Survey
 from beam_jobs.tally import bucket_summaries, feature_summaries, growth_summaries
 
@@ -148,7 +148,8 @@ def _dataset(pipeline: beam.Pipeline, job: Job, shards: Sequence[Any]) -> None:
                | 'SpreadBuckets' >> beam.Reshuffle()
                | 'WriteExamples' >> beam.ParDo(_WriteExamples(job),
                                                beam.pvalue.AsSingleton(plan)))
-    _ = batches | 'Statistics' >> WriteStatistics(job.directory)
+    _ = batches | 'Statistics' >> WriteStatistics(
+        job.directory, sample_rows(job.config.split))
 
 
 class _ReadShard(beam.DoFn):

@@ -2,8 +2,9 @@
 
 TFDV takes 5 to 35 microseconds for a row of a dozen features with its slice by domain, more
 than all else that a build does to a row. So it sees a sample: of each split the `SAMPLE_ROWS`
-rows whose hashes are smallest, whatever runner or worker met them, in one order. What must be
-exact (how many rows and clicks a split and a domain have) the manifest counts.
+rows whose hashes are smallest, whatever runner or worker met them, in one order; of periods of
+a few days, of which there are many, it sees fewer. What must be exact (how many rows and clicks
+a split and a domain have) the manifest counts.
 """
 
 import os
@@ -14,6 +15,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from beam_jobs.config import SplitConfig
 from beam_jobs.draws import mix
 
 SAMPLE_ROWS = 50_000
@@ -23,6 +25,13 @@ OVERALL = 'All Examples'  # TFDV's own name for it
 _IDENTITY = ('user_key', 'user_id', 'item_id', 'timestamp', 'domain')
 _NOT_IDS = ('click', 'timestamp')
 _KEY = 'sample_key'
+
+
+def sample_rows(split: SplitConfig) -> int:
+    """The most rows of a split that statistics are made of; of a period, by its days."""
+    if split.by != 'periods':
+        return SAMPLE_ROWS
+    return min(SAMPLE_ROWS, 10_000 * split.period_days)
 
 
 class WriteStatistics(beam.PTransform):

@@ -226,6 +226,10 @@ def test_the_configuration_reads_the_log(logs, config):
     section['inputs'] = [str(directory / 'log')]
     for feature in section['features']:
         feature |= {key: int(feature[key]) for key in ('length', 'buckets') if key in feature}
+    section['split'] |= {key: int(section['split'][key]) for key in ('periods', 'period_days')
+                         if key in section['split']}
+    if 'extendable' in section:
+        section['extendable'] = section['extendable'] == 'true'
     if 'fractions' in section['split']:
         section['split']['fractions'] = list(map(float, section['split']['fractions']))
     dataset = from_mapping(DatasetConfig, section, config)
