@@ -10,8 +10,9 @@ from typing import Any
 from beam_jobs.config import DatasetConfig
 from beam_jobs.options import to_mapping
 
-_NO_PART = ('validat', 'evaluat', 'judge', 'simulat', 'metrics', 'fetch', 'runner',
-            'directory', 'exported', 'intervals', 'model_inputs', 'report', 'score', 'verdict')
+_NO_PART = ('cold_start', 'directory', 'evaluat', 'exported', 'fetch', 'intervals', 'judge',
+            'metrics', 'model_inputs', 'report', 'runner', 'score', 'simulat', 'validat',
+            'verdict')
 
 
 def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:
