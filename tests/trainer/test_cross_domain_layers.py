@@ -212,14 +212,15 @@ def test_for_rows_computes_for_the_chosen_alone(single):
                      chosen.num_domains))
         return inputs['x'] * 10
     found = for_rows(rows, [-1, 0, -1, 1], {'x': values}, compute)
+    none = for_rows(rows, [0, -1, 1, 2] if single else [-1, -1, -1, -1, 0], {'x': values},
+                    compute)
+    assert_array_equal(none, np.zeros(6))
     if single:
         assert_allclose(found, np.arange(6) * 10)
-        none = for_rows(rows, [0, -1, 1, 2], {'x': values}, compute)
-        assert_array_equal(none, np.zeros(6))
-        assert seen == [([0, 1, 2, 3, 4, 5], 0, 2)]
+        assert seen == [([0, 1, 2, 3, 4, 5], 0, 2), ([], 0, 3)]
     else:
         assert_allclose(found, [0, 10, 20, 0, 30, 40])
-        assert seen == [([1, 2, 3, 4], [0, 0, 1, 1], 2)]
+        assert seen == [([1, 2, 3, 4], [0, 0, 1, 1], 2), ([], [], 1)]
 
 
 def test_scaled_gradient():

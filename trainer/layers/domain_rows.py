@@ -79,7 +79,8 @@ class DomainRows:
         """Each present domain's sum: sorted rows [batch, units] -> [present, units]."""
         if self.single:
             return column_sums(rows)
-        return tf.math.segment_sum(rows, self.segments)
+        sums = tf.math.segment_sum(rows, self.segments)  # of no rows, without the domain there
+        return tf.pad(sums, [[0, tf.size(self.present) - tf.shape(sums)[0]], [0, 0]])
 
     def dense(self, rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor | None = None,
               shared: tf.Tensor | None = None) -> tf.Tensor:

@@ -36,6 +36,7 @@ def normalize(values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, rows: Domain
     """
     count = tf.cast(rows.counts(values), tf.float32)[:, None]
     enough = count >= 2
+    count = tf.maximum(count, 1.0)  # a batch of no rows has moments that are numbers
 
     def moments(values):
         own_mean = rows.sum(values) / count

@@ -105,7 +105,7 @@ class PartitionedNormalization(DomainLayer):
         """Row 0: the moments of the mixture of the batches so far, of which this is one."""
         enough = tf.reduce_sum(counts) >= 2
         share = tf.cast(counts, tf.float32)[:, None]
-        share /= tf.reduce_sum(share)
+        share /= tf.maximum(tf.reduce_sum(share), 1.0)
         batch_mean = tf.reduce_sum(share * mean, axis=0)
         batch_variance = tf.reduce_sum(
             share * (variance + tf.square(mean - batch_mean)), axis=0)

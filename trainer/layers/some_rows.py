@@ -18,8 +18,8 @@ def for_rows(rows: DomainRows, numbers: list[int], inputs: Any,
         numbers: by domain, [num_domains], as what `compute` knows it; ascending where they are
             not -1, which leaves the domain out.
         inputs: a structure of tensors [batch, ...].
-        compute: of the chosen rows' inputs and the `DomainRows` of their numbers, a value for
-            each of them. It must add no losses.
+        compute: of the chosen rows' inputs, of which there may be none, and the `DomainRows`
+            of their numbers, a value for each of them.
 
     Returns:
         float32 [batch].
@@ -27,10 +27,12 @@ def for_rows(rows: DomainRows, numbers: list[int], inputs: Any,
     number = tf.gather(tf.constant(numbers, tf.int32), rows.domain)
     count, batch = max(numbers) + 1, tf.shape(tf.nest.flatten(inputs)[0])[0]
     if rows.single:
-        return tf.cond(
-            number >= 0,
-            lambda: tf.cast(compute(inputs, DomainRows(number, count)), tf.float32),
-            lambda: tf.zeros([batch]))
+        # All rows or none of them; not a tf.cond, through which the gradients of the domains'
+        # weights come back dense.
+        chosen = tf.where(number >= 0, batch, 0)
+        values = compute(tf.nest.map_structure(lambda values: values[:chosen], inputs),
+                         DomainRows(number, count))
+        return tf.pad(tf.cast(values, tf.float32), [[0, batch - chosen]])
     places = tf.where(number >= 0)[:, 0]
     chosen = tf.nest.map_structure(lambda values: tf.gather(values, places), inputs)
     values = compute(chosen, DomainRows(tf.gather(number, places), count))

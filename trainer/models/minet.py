@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from beam_jobs.dataset import Feature
 from beam_jobs.options import setting
-from trainer.keras import keras, tf
+from trainer.keras import tf
 from trainer.layers.domain_dense import DomainDense
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.feature_embedding import Sequence
@@ -14,7 +15,7 @@ from trainer.layers.gradient_scale import scale_gradient
 from trainer.layers.interest_attention import InterestAttention
 from trainer.layers.item_attention import Attended, ItemAttention
 from trainer.layers.some_rows import for_rows
-from trainer.layers.tower import DomainTower, Tower
+from trainer.layers.tower import DomainTower
 from trainer.models.base import Inputs
 from trainer.models.behaviors import field, flat_without
 from trainer.models.clicks import clicks_of, joined, sequences_of, visible
@@ -27,16 +28,16 @@ class _Row(NamedTuple):
     Attributes:
         item, user, others: q, p and what else is known of it, normalized, [batch, units].
         vectors: of each of `clicks`, that of the row's own item.
-        source: of each, the clicks in the source domain.
-        targets: of each, those in the target domain.
+        source: of each, the histories of clicks in the source domain.
+        targets: of each, those of clicks in the target domain.
     """
 
     item: tf.Tensor
     user: tf.Tensor
     others: tf.Tensor
     vectors: list[tf.Tensor]
-    source: list[Sequence]
-    targets: list[Sequence]
+    source: list[list[Sequence]]
+    targets: list[list[Sequence]]
 
 
 class MiNet(CrossDomainModel):
@@ -93,8 +94,10 @@ class MiNet(CrossDomainModel):
         self.target_tower = DomainTower(config.hidden_units, targets, config.dropout,
                                         name='target_tower')
         self.target_head = DomainDense(1, targets, name='target_head')
-        self.source_tower = Tower(config.hidden_units, config.dropout, name='source_tower')
-        self.source_head = keras.layers.Dense(1, name='source_head')
+        # A domain's layers too, so that rows of targets do not move them: the source is 1.
+        self.source_tower = DomainTower(config.hidden_units, 2, config.dropout, seed=60,
+                                        name='source_tower')
+        self.source_head = DomainDense(1, 2, name='source_head')
 
     def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
         return flat_without(self, inputs, set(self.fields) - set(self.kept))
@@ -104,14 +107,13 @@ class MiNet(CrossDomainModel):
         parts = self.rows_of_parts(inputs.rows)
         row = _Row(item, user, others,
                    [field(self, inputs, clicks.target.name) for clicks in self.clicks],
-                   [joined(sequences_of(inputs, clicks.source)) if clicks.source else None
-                    for clicks in self.clicks],
+                   [sequences_of(inputs, clicks.source) for clicks in self.clicks],
                    [self._in_targets(inputs, clicks.targets, parts) for clicks in self.clicks])
         source = [-1] * self.num_parts
-        source[self.source_part] = 0
+        source[self.source_part] = 1
         of_source = for_rows(
             parts, source, [item, user, others],
-            lambda row, _: self._score_source(row, training))
+            lambda row, rows: self._score_source(row, rows, training))
         if self.options.gamma != 1:
             of_source = scale_gradient(of_source, self.options.gamma)
         targets = [self.target_parts.index(part) + 1 if part in self.target_parts else 0
@@ -127,17 +129,16 @@ class MiNet(CrossDomainModel):
         return [tf.reshape(tf.gather(fields, tf.constant(places, tf.int32), axis=1),
                            [batch, len(places) * dim]) for places in self.places]
 
-    def _in_targets(self, inputs, histories, parts) -> Sequence | None:
-        if not histories:
-            return None
-        return joined([
-            sequence._replace(mask=sequence.mask & visible(self, history, parts))
-            for history, sequence in zip(histories, sequences_of(inputs, histories),
-                                         strict=True)])
+    def _in_targets(self, inputs: Inputs, histories: list[Feature],
+                    parts: DomainRows) -> list[Sequence]:
+        return [sequence._replace(mask=sequence.mask & visible(self, history, parts))
+                for history, sequence in zip(histories, sequences_of(inputs, histories),
+                                             strict=True)]
 
-    def _score_source(self, row: list[tf.Tensor], training: bool) -> tf.Tensor:
-        outputs = self.source_tower(tf.concat(row, axis=1), training=training)
-        return tf.squeeze(self.source_head(outputs), axis=1)
+    def _score_source(self, row: list[tf.Tensor], rows: DomainRows,
+                      training: bool) -> tf.Tensor:
+        outputs = self.source_tower(tf.concat(row, axis=1), rows, training=training)
+        return tf.squeeze(self.source_head(outputs, rows, training=training), axis=1)
 
     def _score_target(self, row: _Row, rows: DomainRows, training: bool) -> tf.Tensor:
         short_term = [self._attend(self.source_attention, row, row.source),
@@ -153,8 +154,11 @@ class MiNet(CrossDomainModel):
 
     @staticmethod
     def _attend(layers: list[ItemAttention], row: _Row,
-                sequences: list[Sequence | None]) -> tf.Tensor:
-        return tf.concat([
-            layer(Attended(sequence.vectors, vector, row.item, row.user), sequence.mask)
-            for layer, vector, sequence in zip(layers, row.vectors, sequences, strict=True)
-            if sequence is not None], axis=1)
+                histories: list[list[Sequence]]) -> tf.Tensor:
+        attended = []
+        for layer, vector, sequences in zip(layers, row.vectors, histories, strict=True):
+            if sequences:
+                clicks = joined(sequences)
+                attended.append(layer(
+                    Attended(clicks.vectors, vector, row.item, row.user), clicks.mask))
+        return tf.concat(attended, axis=1)
