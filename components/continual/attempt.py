@@ -117,10 +117,12 @@ def plan(context: Context, manifest: Manifest, model: str, period: Period) -> At
                 f'{period.last_day} would be judged: the next period trains on its days.')
     kind, source = _kind(context, model, period, newest)
     record = Record(model, kind, days[0].day, period.last_day, [day.split for day in days],
-                    period.evaluated_on.split, newest and newest.named(),
-                    source and source.named())
-    name = f'{period.last_day}-{kind}-{_digest(manifest, continual, record, domains, days)}'
-    return Attempt(served, os.path.join(context.training(model), name), record, domains,
+                    period.evaluated_on.split, parent=newest and newest.named(),
+                    source=source and source.named())
+    digest = _digest(manifest, continual, record, domains, days)
+    record = dataclasses.replace(record, digest=digest)
+    directory = os.path.join(context.training(model), f'{period.last_day}-{kind}-{digest[:8]}')
+    return Attempt(served, directory, record, domains,
                    newest and newest.directory, source and source.directory,
                    pushed.served(model), pushed.greatest(model))
 
@@ -159,4 +161,4 @@ def _digest(manifest: Manifest, continual: ContinualConfig, record: Record,
     parent, source = ((each or {}).get('digest') for each in (record.parent, record.source))
     parts = json.dumps([to_mapping(train_config(continual, record.kind)), dataset, rows,
                         record.evaluated_on, list(domains), parent, source], sort_keys=True)
-    return hashlib.sha256(parts.encode()).hexdigest()[:8]
+    return hashlib.sha256(parts.encode()).hexdigest()

@@ -31,6 +31,7 @@ class Record:
         first_day, last_day: that this training saw; it continues `parent`'s.
         splits: of these days.
         evaluated_on: the split of the day after.
+        digest: of the settings and the data, of which the model is the outcome.
         parent: `version` and `digest` of the model that it continues; None for the first.
         source: the same of the source tower.
     """
@@ -41,6 +42,7 @@ class Record:
     last_day: str
     splits: list[str]
     evaluated_on: str
+    digest: str = ''
     parent: dict[str, Any] | None = None
     source: dict[str, Any] | None = None
 

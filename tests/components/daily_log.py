@@ -15,7 +15,6 @@ from components.continual.run import evaluate_model, push_model, train_model
 
 FIRST = 1577836800  # 2020-01-01
 MODEL = {'embedding_dim': 4, 'hidden_units': [8]}
-TOWER = {'heads': 2, 'head_dim': 4, 'retrieved': 4, 'short_length': 4}
 
 
 def write_day(folder: pathlib.Path, number: int, shops=('large', 'small', 'tiny'),
@@ -36,8 +35,7 @@ def write_day(folder: pathlib.Path, number: int, shops=('large', 'small', 'tiny'
 
 def settings(log: pathlib.Path, **continual) -> dict:
     """A configuration as a user would write it; `continual` changes that section."""
-    base = {'model': {'name': 'taobao_base', **MODEL, 'options': TOWER}, 'batch_size': 64,
-            'checkpoint_steps': 2}
+    base = {'model': {'name': 'mlp', **MODEL}, 'batch_size': 64, 'checkpoint_steps': 2}
     return {
         'name': 'shops',
         'dataset': {
@@ -52,8 +50,9 @@ def settings(log: pathlib.Path, **continual) -> dict:
         'evaluate': {'max_gauc_drop': 1.0, 'min_impressions': 10, 'replicates': 0},
         'continual': {'source_domains': ['large'], 'target_domains': ['small'],
                       'source_train': base, 'base_train': base,
-                      'target_train': {**base, 'model': {'name': 'ctnet', **MODEL,
-                                                         'options': TOWER}}, **continual}}
+                      'target_train': {**base, 'model': {
+                          'name': 'ctnet', **MODEL, 'options': {'tower': 'mlp'}}},
+                      **continual}}
 
 
 class Home:

@@ -18,6 +18,8 @@ from pipeline.config import load_config
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'components'))
 from daily_log import settings
 
+GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'ctnet-abc.yaml'
+
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
@@ -63,9 +65,15 @@ def server():
         running.shutdown()
 
 
-def _tasks(dag) -> dict[str, list[str]]:
-    return {task['taskInfo']['name']: sorted(task.get('dependentTasks', []))
-            for task in dag['tasks'].values()}
+def test_equals_the_golden_copy(tmp_path):
+    compile_pipeline(load_config('ctnet-abc'), str(tmp_path / 'ctnet-abc.yaml'))
+    documents = [list(yaml.safe_load_all(path.read_text()))
+                 for path in (tmp_path / 'ctnet-abc.yaml', GOLDEN)]
+    for spec, _ in documents:
+        spec.pop('sdkVersion')
+    assert documents[0] == documents[1], (
+        'the compiled pipeline changed; if that is meant, renew the golden copy with '
+        'mdctr compile ctnet-abc -o tests/pipeline/golden/ctnet-abc.yaml')
 
 
 def test_a_run_finds_the_period_and_without_one_starts_nothing(compiled):
