@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from beam_jobs.dataset import Feature
 from beam_jobs.errors import UserError
 from beam_jobs.options import setting
 from trainer.keras import keras, tf
@@ -119,9 +120,9 @@ class CTNet(Towered):
         """
         source = self.source
         given = {feature.name for feature in self.features}
-        size = tf.shape(features[self.features[0].name])[0]
+        some = features[self.features[0].name]
         ids = {feature.name: features[feature.name] if feature.name in given
-               else _nothing(feature, size) for feature in source.features}
+               else _nothing(feature, some) for feature in source.features}
         domain = (features['domain'] if self._source_sees_domain
                   else tf.constant(0, tf.int32))
         inputs = source.look_up({**ids, 'domain': domain}, training=False)
@@ -166,11 +167,12 @@ def with_source(model: CTNet, source: CTRModel) -> CTNet:
     return swapped
 
 
-def _nothing(feature, size: tf.Tensor) -> tf.Tensor:
-    """A feature that no row has."""
+def _nothing(feature: Feature, some: tf.Tensor) -> tf.Tensor:
+    """A feature that no row has, for as many rows as those of `some` ids."""
+    rows = tf.shape(some)[0]
     if feature.kind == 'sequence':
-        return tf.fill([size, 1], tf.constant(-1, tf.int32))
-    return tf.zeros([size], tf.int32)
+        return tf.fill([rows, 1], tf.constant(-1, some.dtype))
+    return tf.zeros([rows], some.dtype)
 
 
 def _histories(model: MLPNetwork) -> list[str]:
