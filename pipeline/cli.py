@@ -90,6 +90,22 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _add(commands, 'train', _train, 'train and export a model on a built dataset')
     _config_arguments(train)
+    train.add_argument('--initial', metavar='MODEL_DIR',
+                       help='an exported model whose parameters training starts from')
+    train.add_argument('--initial-parts', default='all',
+                       choices=['all', 'embeddings', 'id_embeddings'],
+                       help='which of them (%(default)s)')
+    train.add_argument('--id-features', default=[], nargs='+', metavar='NAME',
+                       help='for id_embeddings, ID features beside users and items')
+    train.add_argument('--source', metavar='MODEL_DIR',
+                       help='the exported source model of ctnet or dual_embedding')
+    train.add_argument('--train-splits', nargs='+', metavar='NAME',
+                       help='splits to train on; the split train when absent')
+    train.add_argument('--validation-split', metavar='NAME',
+                       help='the split that stops training early, the split validation when '
+                       'absent; `none` to keep the last epoch')
+    train.add_argument('--domains', nargs='+', metavar='NAME',
+                       help='domains whose rows are used; all when absent')
 
     evaluate = _add(commands, 'evaluate', _evaluate, 'evaluate an exported model', beam=True)
     _config_arguments(evaluate)
@@ -296,9 +312,27 @@ def _train(arguments: argparse.Namespace) -> None:
 
     config = _load(arguments)
     dataset = dataset_directory(arguments.workspace, config.name)
-    run = run_directory(arguments.workspace, config.name, read_manifest(dataset).fingerprint,
-                        config.train)
-    print(f'The model: {train(dataset, run, config.train)}')
+    start, fingerprint = _start(arguments), read_manifest(dataset).fingerprint
+    if start:
+        fingerprint += ' ' + repr(start)
+    run = run_directory(arguments.workspace, config.name, fingerprint, config.train)
+    print(f'The model: {train(dataset, run, config.train, **start)}')
+
+
+def _start(arguments: argparse.Namespace) -> dict:
+    """What `train` is told of rows and of models to start from."""
+    start = {key: value for key, value in (
+        ('train_split', arguments.train_splits), ('domains', arguments.domains),
+        ('source', arguments.source), ('validation_split', arguments.validation_split))
+        if value is not None}
+    if arguments.validation_split == 'none':
+        start['validation_split'] = None
+    if arguments.initial:
+        from trainer.trained import Initial
+
+        start['initial'] = Initial(arguments.initial, arguments.initial_parts,
+                                   tuple(arguments.id_features))
+    return start
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
