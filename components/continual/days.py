@@ -37,8 +37,8 @@ class RawLog:
         found = [matches(path) for path in self.inputs(day)]
         return all(files and all(files.values()) for files in found)
 
-    def days(self) -> list[str]:
-        """The days that are there, from the first on."""
+    def days(self, after: str = '') -> list[str]:
+        """The days that are there, from the first on, or only those after a day."""
         found = set()
         for path in self.config.inputs:
             anything = path.replace(DAY, '????-??-??').rstrip('/')
@@ -46,7 +46,7 @@ class RawLog:
                 for name in matches(pattern):
                     found.update(_DATE.findall(name))
         first = self.config.split.start
-        return [day for day in sorted(found) if _is_day(day) and day >= first
+        return [day for day in sorted(found) if _is_day(day) and first <= day > after
                 and self.has(day)]
 
     def first_days(self) -> list[str]:
@@ -60,7 +60,7 @@ class RawLog:
         Days come in order: one that is missing is waited for until `wait_days` later ones
         are there, and is then passed over.
         """
-        later = [day for day in self.days() if day > last]
+        later = self.days(after=last)
         if not later:
             return None
         in_turn = day_number(later[0]) == day_number(last) + 1

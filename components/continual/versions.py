@@ -19,6 +19,7 @@ from trainer.push import complete_versions, greatest_version
 CONTINUAL = 'continual'
 
 log = logging.getLogger(__name__)
+_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _read(directory: str, quiet: bool = False) -> Version | None:
         with open(os.path.join(directory, MODEL_JSON), 'rb') as file:
             digest = hashlib.sha256(file.read()).hexdigest()
     except (UserError, KeyError, TypeError):
-        if not quiet:
+        if not quiet and directory not in _said:
+            _said.add(directory)
             log.warning('%s is no complete model of this pipeline: the version before it is '
                         'gone on from.', directory)
         return None
