@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.dataset import Feature, Manifest, read_vocabulary
+from beam_jobs.dataset import Feature, Manifest, read_vocabulary, vocabulary_path
 from beam_jobs.errors import UserError
 from beam_jobs.exported import read_model_json
 
@@ -94,14 +95,17 @@ def raw_values(dataset: str, feature: Feature, ids: np.ndarray) -> np.ndarray:
     return _texts(dataset, feature.vocabulary)[ids]
 
 
-_CACHE: dict[tuple[str, str], np.ndarray] = {}
+_CACHE: dict[str, tuple[tuple[int, int], np.ndarray]] = {}
 
 
 def _texts(dataset: str, vocabulary: str) -> np.ndarray:
-    if (dataset, vocabulary) not in _CACHE:
+    path = vocabulary_path(dataset, vocabulary)
+    file = os.stat(path)
+    stamp = file.st_mtime_ns, file.st_size  # the vocabularies of a dataset that grows change
+    if path not in _CACHE or _CACHE[path][0] != stamp:
         values = read_vocabulary(dataset, vocabulary)
-        _CACHE[dataset, vocabulary] = np.array(['', *values, ''], object)  # -1 is the last
-    return _CACHE[dataset, vocabulary]
+        _CACHE[path] = stamp, np.array(['', *values, ''], object)  # -1 is the last
+    return _CACHE[path][1]
 
 
 def _inside(boundaries: list[float]) -> np.ndarray:

@@ -9,9 +9,11 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 from tiny_dataset import expected_scores, item_weights, make_rows, write_dataset, write_model
 
+from beam_jobs.dataset import Feature
 from beam_jobs.errors import UserError
 from beam_jobs.evaluate import evaluate
 from beam_jobs.judge_config import EvaluateConfig, Floor
+from beam_jobs.model_inputs import raw_values
 from beam_jobs.score import read_scores
 
 ROWS = 700
@@ -212,3 +214,14 @@ def test_scores_that_are_no_numbers_leave_no_verdict_behind(place, tmp_path):
     with pytest.raises(UserError, match='700 of 700 rows .* no number'):
         evaluate(str(place / 'dataset'), str(tmp_path / 'model'), out, EvaluateConfig())
     assert not os.path.exists(os.path.join(out, 'metrics.json'))
+
+
+def test_a_vocabulary_that_grew_is_read_again(tmp_path):
+    feature = Feature('item_id', 'categorical', 'item', 3, vocabulary='item_id')
+    (tmp_path / 'vocabulary').mkdir()
+    path = tmp_path / 'vocabulary' / 'item_id.txt'
+    path.write_text('a\nb\n')
+    ids = np.array([0, 2, 1])
+    assert raw_values(str(tmp_path), feature, ids).tolist() == ['', 'b', 'a']
+    path.write_text('a\nb\nc\n')
+    assert raw_values(str(tmp_path), feature, np.array([3, 2, -1])).tolist() == ['c', 'b', '']
