@@ -186,10 +186,9 @@ class Examples:
 
     def _shuffled(self, domain, number, size, seed, start) -> Iterator[Columns]:
         """Batches of a domain's rows, from batch `start` on."""
-        generator = _generator(seed, number, _SHUFFLE_ROWS, domain)
         if self.in_memory:
             rows = self._domain(domain)
-            order = generator.permutation(len(rows))
+            order = row_order(len(rows), seed, number, domain)
             for first in range(start * size, len(order), size):
                 yield rows.take(order[first:first + size])
             return
@@ -199,8 +198,7 @@ class Examples:
         _generator(seed, number, _SHUFFLE_RANGES, domain).shuffle(ranges)
         skipped = start * size // chunk
         for place, rows in enumerate(self._chunks(ranges, chunk, skipped), skipped):
-            generator = _generator(seed, number, _SHUFFLE_ROWS, domain, place)
-            order = generator.permutation(len(rows))
+            order = row_order(len(rows), seed, number, domain, place)
             for first in range(max(0, start * size - place * chunk), len(order), size):
                 yield rows.take(order[first:first + size])
 
@@ -270,6 +268,12 @@ class _Rows:
             self._block = self._block.take(slice(rows, None))
             rows -= len(parts[-1])
         return Columns.concatenate(parts)
+
+
+def row_order(rows: int, seed: int, epoch: int, domain: int, *key: int) -> np.ndarray:
+    """The order in which an epoch goes through so many rows of a domain; a key tells parts of
+    a domain apart that are shuffled by themselves."""
+    return _generator(seed, epoch, _SHUFFLE_ROWS, domain, *key).permutation(rows)
 
 
 def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.Tensor]]:
