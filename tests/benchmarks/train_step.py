@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.train_step [--models mlp,star] [--rounds 15]
 
-256-128-64, batches of 2048 rows, 16 features embedded in 16 dimensions, Adam. Models that attend
-to histories have one of 10 clicks beside, and a star in the table. The models are timed in
-turns, so that what else the machine does falls on all alike; a figure is the median
+256-128-64, batches of 2048 rows, 16 features embedded in 16 dimensions, Adam. Models that
+attend to histories have one of 10 clicks beside, and a star in the table. The models are timed
+in turns, so that what else the machine does falls on all alike; a figure is the median
 over the rounds. Then the input: rows per second that the reader delivers, and the share of
 training that waits for it.
 """
@@ -29,8 +29,8 @@ from beam_jobs.dataset import (
     split_directory,
     write_manifest,
 )
-from beam_jobs.examples import ExampleFile, encode_features
 from beam_jobs.errors import UserError
+from beam_jobs.examples import ExampleFile, encode_features
 from trainer.config import ModelConfig, TrainConfig
 from trainer.examples import Examples, prefetch
 from trainer.keras import keras, tf
@@ -173,7 +173,7 @@ def print_models(names: list[str], rounds: int) -> float:
     for name in names:
         cells = [f'{of[name]:,.0f} ({of[name] / of["mlp"]:.2f})' if name in of else '-'
                  for of in measured]
-        star = '*' if needs_history(name) else ''
+        star = '*' if name in measured[1] and needs_history(name) else ''
         print(f'{name + star:24}' + ''.join(f'{cell:>20}' for cell in cells))
     return measured[1]['mlp']
 
