@@ -61,6 +61,13 @@ def cannot_write(directory: str, error: OSError) -> str:
             'or name a directory that can be written.')
 
 
+def restore(directory: str) -> None:
+    """Puts back the dataset that `put_in_place` was about to replace when it was killed."""
+    old = directory.rstrip('/') + '.old'
+    if os.path.isdir(old) and not os.path.exists(directory):
+        os.rename(old, directory)
+
+
 def put_in_place(building: str, directory: str) -> None:
     """Moves a complete dataset to `directory`, over the one that is there."""
     old = directory.rstrip('/') + '.old'

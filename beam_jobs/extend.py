@@ -25,7 +25,7 @@ from beam_jobs.account import make_manifest
 from beam_jobs.build import complete, run_job
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import MANIFEST, Manifest, Rows, read_manifest, read_vocabulary
-from beam_jobs.directory import local_path, writing
+from beam_jobs.directory import local_path, restore, writing
 from beam_jobs.errors import UserError
 from beam_jobs.fingerprint import describe_source
 from beam_jobs.job import Extension, Job, log_directory
@@ -55,6 +55,7 @@ def extend_dataset(base: str, directory: str, split: str, days: tuple[str, str],
         UserError: `base` cannot be extended, by this split or at all; or as `build_dataset`.
     """
     base, directory = os.path.abspath(base), local_path(directory)
+    restore(base)
     manifest = read_manifest(base)
     config = from_mapping(DatasetConfig, manifest.config, os.path.join(base, MANIFEST))
     config = dataclasses.replace(config, inputs=inputs)

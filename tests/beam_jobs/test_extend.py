@@ -115,6 +115,17 @@ def test_rows_of_other_days_and_repeats_are_counted_not_used(tmp_path):
             == last.num_rows - kept + 50)
 
 
+def test_a_run_that_was_killed_while_it_replaced_the_dataset_lost_nothing(tmp_path):
+    first, last = parts()
+    base = tmp_path / 'base'
+    build(base, first)
+    os.rename(base, tmp_path / 'base.old')  # where it is between the two moves
+    (tmp_path / 'base.building').mkdir()
+    manifest = extend(base, base, last)
+    assert list(manifest.splits) == ['train', 'validation', 'test', 'next']
+    assert sorted(os.listdir(tmp_path)) == ['base']
+
+
 def test_what_cannot_be_added_is_refused(tmp_path):
     first, last = parts()
     build_dataset(config(), 'test', str(tmp_path / 'fixed'), '', progress=False,
