@@ -116,6 +116,9 @@ def test_goes_on_where_it_stopped_and_one_failure_loses_nothing(dataset, tmp_pat
     base, ctnet = by_key['base', 'd2'].days, by_key['ctnet', 'd2'].days
     assert ctnet['2024-01-03'] == base['2024-01-03']
     assert ctnet['2024-01-07'] != base['2024-01-07']
+    groups = by_key['ctnet', 'd2'].groups
+    for kind in ('users', 'items'):
+        assert sum(groups[f'{age} {kind}']['impressions'] for age in ('new', 'old')) == 60
 
     (pathlib.Path(directory) / 'results' / 'ctnet' / 'd2-1.json').unlink()
     capsys.readouterr()

@@ -111,9 +111,11 @@ def _one(walk: Walk, directory: str, recipe: Recipe, target: str) -> TransferRes
 
 
 def _scored(walk: Walk, recipe: Recipe, target: str) -> TransferResult:
+    from beam_jobs.cold_start import cold_start_metrics
     from beam_jobs.exported import read_model_json
     from beam_jobs.metrics import domain_metrics
     from pipeline.compare.score import score_split
+    from trainer.seen import seen_ids
 
     days, groups = {}, {}
     stages = recipe.stages(walk, target)
@@ -127,6 +129,13 @@ def _scored(walk: Walk, recipe: Recipe, target: str) -> TransferResult:
         metrics = domain_metrics(scores.domain, scores.user_key, scores.click, scores.score,
                                  {int(scores.domain[0]): target})
         days[period.evaluated_on.day] = metrics['overall']
+        if number == max(stages):
+            # New and old to the target: whom the source knows is what is to be transferred.
+            old = seen_ids(walk.dataset, walk.splits(1, number), ['user_id', 'item_id'],
+                           domains=[target])
+            groups = cold_start_metrics(scores.user_id, scores.item_id, scores.user_key,
+                                        scores.click, scores.score, old['user_id'],
+                                        old['item_id'])
     last: list[Stage] = stages[max(stages)]
     return TransferResult(
         recipe.name, target, walk.seed, days, groups, sum(stage.seconds for stage in last),
