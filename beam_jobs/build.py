@@ -22,6 +22,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_jobs.account import make_manifest, write_indexes
 from beam_jobs.assemble import Assembler
@@ -35,10 +36,10 @@ from beam_jobs.fingerprint import describe_source, fingerprint_of
 from beam_jobs.job import Job, log_directory
 from beam_jobs.plan import Plan, Summary, make_plan, write_summary
 from beam_jobs.readers.base import REJECTED
-from beam_jobs.rows import check, row_schema
+from beam_jobs.rows import DAY, check, row_schema
 from beam_jobs.runner import plain_errors, progress_lines, run
 from beam_jobs.shuffle import Part, Spill, load
-from beam_jobs.splits import EARLIER, OneSplit, Splitter, within
+from beam_jobs.splits import EARLIER, OneSplit, Splitter, day_number, within
 from beam_jobs.statistics import WriteStatistics, sample_rows
 from beam_jobs.survey import Survey
 from beam_jobs.tally import bucket_summaries, feature_summaries, growth_summaries
@@ -261,7 +262,11 @@ class _SortBucket(beam.DoFn):
         if not self._job.extension:
             return rows
         files = [read_arrow(part.path) for part in parts if part.rows < 0]
-        return with_earlier(rows, files[0] if files else rows.slice(0, 0))
+        if not files:
+            return with_earlier(rows, rows.slice(0, 0))
+        # Rows of the new days that an earlier log had were in no split: they come anew.
+        begin = day_number(self._job.extension.days[0]) * DAY
+        return with_earlier(rows, files[0].filter(pc.less(files[0]['timestamp'], begin)))
 
 
 class _Merge(beam.CombineFn):

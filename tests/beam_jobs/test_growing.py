@@ -192,6 +192,19 @@ def test_added_days_append_to_vocabularies_and_domains(tmp_path):
                     assert checksums(str(tmp_path / 'next'))[name] == files[name]
 
 
+def test_a_base_whose_log_went_further_than_its_splits(tmp_path):
+    table = growing_log(5)
+    build(tmp_path / 'from-all', table, 2)
+    build(tmp_path / 'from-some', table.filter(day_of(table) < 3), 2)
+    for day in (3, 4):
+        one, other = (extend(tmp_path / name, table.filter(day_of(table) == day), day)
+                      for name in ('from-all', 'from-some'))
+        assert one.splits == other.splits and one.features == other.features
+    expected = checksums(str(tmp_path / 'from-some'))
+    found = checksums(str(tmp_path / 'from-all'))
+    assert {name for name in expected if found[name] != expected[name]} == {'manifest.json'}
+
+
 def test_what_a_model_knows(tmp_path):
     table = growing_log(5)
     build(tmp_path / 'base', table.filter(day_of(table) < 4), 3)
