@@ -191,12 +191,12 @@ def log_metrics(metrics: 'dsl.Metrics', values: dict[str, Any]) -> None:
 
 def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     """Nested settings as the flat metadata that the user interface shows."""
-    flat = {}
+    found = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat.update(flat(value, f'{prefix}{key}.'))
+            found.update(flat(value, f'{prefix}{key}.'))
         elif isinstance(value, (str, int, float, bool)):
-            flat[f'{prefix}{key}'] = value
+            found[f'{prefix}{key}'] = value
         elif value is not None:
-            flat[f'{prefix}{key}'] = json.dumps(value)
-    return flat
+            found[f'{prefix}{key}'] = json.dumps(value)
+    return found
