@@ -13,8 +13,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from trainer.examples import Batch, Examples
-from trainer.tfrecords import Columns
+from trainer.tfrecords import Columns, decode
 from trainer.time_order import TimeOrder
+
+_AT_ONCE = 4096  # rows decoded at once
 
 
 class Rows(NamedTuple):
@@ -47,8 +49,8 @@ class Stream:
     """Batches of the rows of splits, in the order of time but for a window that is shuffled.
 
     The window holds references, and a row is read when it leaves: of what rows hold no more
-    than a batch is in memory, beside the place and time of each row of the splits that the
-    window reaches into (`TimeOrder`).
+    than some thousand are in memory, or a batch, beside the place and time of each row of the
+    splits that the window reaches into (`TimeOrder`).
 
     A batch depends only on the arguments. `start` continues by going through the references
     alone, so a restart neither repeats nor loses a row, and reads none twice.
@@ -82,9 +84,17 @@ class Stream:
             kind: `domain` or `mixed`, as of `Examples.epoch`.
             start: the first batches to leave out.
         """
+        records: list[bytes] = []
+        domains: list[np.ndarray] = []
         for place, rows in enumerate(self.references(size, kind)):
-            if place >= start:
-                yield self._batch(rows, kind)
+            if place < start:
+                continue
+            records += self._read(rows)
+            domains.append(self._domains(rows))
+            if len(records) >= _AT_ONCE:
+                yield from self._decoded(records, domains, kind)
+                records, domains = [], []
+        yield from self._decoded(records, domains, kind)
 
     def references(self, size: int, kind: Literal['domain', 'mixed']) -> Iterator[Rows]:
         """What `batches` reads: the rows of each batch."""
@@ -141,15 +151,26 @@ class Stream:
                            if left - each.since >= self._limit]:
                 yield waiting.pop(domain).rows
 
-    def _batch(self, rows: Rows, kind: str) -> Batch:
-        places, parts = [], []
+    def _read(self, rows: Rows) -> list[bytes]:
+        records: list[bytes] = [b''] * len(rows)
         for split in np.unique(rows.split).tolist():
             mine = np.flatnonzero(rows.split == split)
-            places.append(mine)
-            parts.append(self._order(split).take(rows.row[mine]))
-        columns = Columns.concatenate(parts).take(np.argsort(np.concatenate(places)))
-        domain = self._domains(rows)
-        return self._examples.batch(columns, domain if kind == 'mixed' else domain[0])
+            for place, record in zip(mine.tolist(), self._order(split).read(rows.row[mine]),
+                                     strict=True):
+                records[place] = record
+        return records
+
+    def _decoded(self, records: list[bytes], domains: list[np.ndarray],
+                 kind: str) -> Iterator[Batch]:
+        """The batches of records whose domains are `domains`, [batch] each."""
+        if not records:
+            return
+        columns: Columns = decode(records, self._examples.features, self._examples.split)
+        first = 0
+        for domain in domains:
+            rows = columns.take(slice(first, first + len(domain)))
+            yield self._examples.batch(rows, domain if kind == 'mixed' else domain[0])
+            first += len(domain)
 
     def _domains(self, rows: Rows) -> np.ndarray:
         domain = np.zeros(len(rows), np.int32)

@@ -62,12 +62,15 @@ class TimeOrder:
     def __len__(self) -> int:
         return len(self.domain)
 
-    def take(self, rows: np.ndarray) -> Columns:
-        """Reads the rows with these numbers, in their order."""
+    def read(self, rows: np.ndarray) -> list[bytes]:
+        """The serialized examples of the rows with these numbers, in their order."""
         files, offsets = self._file[rows].tolist(), self._offset[rows].tolist()
-        records = [record_at(self._data(file), offset)
-                   for file, offset in zip(files, offsets, strict=True)]
-        return decode(records, self._features, self._paths[files[0]])
+        return [record_at(self._data(file), offset)
+                for file, offset in zip(files, offsets, strict=True)]
+
+    def take(self, rows: np.ndarray) -> Columns:
+        """Reads and decodes the rows with these numbers, in their order."""
+        return decode(self.read(rows), self._features, self._paths[0])
 
     def _data(self, number: int) -> mmap.mmap:
         if number not in self._mapped:

@@ -72,8 +72,9 @@ def stream(dataset, rows, seed=0, splits=SPLITS, **options):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('rows', [40, 300, 10_000])
-def test_every_row_leaves_once(days, kind, rows):
+@pytest.mark.parametrize(('rows', 'at_once'), [(40, 4096), (300, 200), (10_000, 1)])
+def test_every_row_leaves_once(days, monkeypatch, kind, rows, at_once):
+    monkeypatch.setattr('trainer.stream._AT_ONCE', at_once)
     batches = list(stream(days[0], rows).batches(32, kind))
     expected = [key for split in days[1].values() for key in written_keys(split)]
     assert collections.Counter(row_keys(batches)) == collections.Counter(expected)
@@ -143,7 +144,8 @@ def test_the_window_never_holds_more(days, kind, rows):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_only_splits_that_the_window_reaches_into_are_indexed(tmp_path, kind):
+def test_only_splits_that_the_window_reaches_into_are_indexed(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr('trainer.stream._AT_ONCE', 1)
     write_days(tmp_path, [{1: 800, 2: 200}] * 4)
     one = stream(str(tmp_path), 60)
     indexed = []
@@ -234,8 +236,9 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
         next(stream(str(tmp_path), 50, splits=['day-1']).batches(16))
 
 
-def test_reading_is_lazy(days):
+def test_reading_is_lazy(days, monkeypatch):
     """A batch costs its rows: the first needs no more than the first split."""
+    monkeypatch.setattr('trainer.stream._AT_ONCE', 16)
     one = stream(days[0], 100)
     list(itertools.islice(one.batches(16, 'mixed'), 3))
     assert list(one._orders) == [0]
