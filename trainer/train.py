@@ -15,8 +15,10 @@ import numpy as np
 from beam_jobs.dataset import read_manifest
 from beam_jobs.errors import UserError
 from beam_jobs.options import to_mapping
+from trainer.base_rate import base_log_odds
 from trainer.checkpoints import Checkpoints, RunState
 from trainer.config import TrainConfig
+from trainer.distributed.framework import Distributed, join_cluster
 from trainer.examples import Examples
 from trainer.export import export_model
 from trainer.frameworks import make_framework
@@ -43,6 +45,9 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
     was written and ends as if it had not been killed. Called again after it has finished, it
     trains anew.
 
+    Where the environment's TF_CONFIG makes this process the chief of a cluster, the cluster
+    trains (`trainer.distributed`); a worker or parameter server serves and does not return.
+
     Args:
         dataset: the dataset's directory.
         run_directory: gets `checkpoints/`, `logs/` (TensorBoard) and `export/`.
@@ -63,19 +68,27 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
             split without rows; an initial or source model that is not there, is damaged or
             does not fit; or an unfinished run of something else in `run_directory`.
     """
+    cluster = join_cluster(config)
     manifest = read_manifest(dataset)
     examples = _examples(dataset, train_split, config, domains)
     validation = (None if validation_split is None
                   else _examples(dataset, validation_split, config, domains))
     with _keras_settings(config):
         start = start_model(dataset, manifest, config.model, examples.splits, initial, source)
+        if initial is None or initial.parts != 'all':
+            start.model.start_at(base_log_odds(examples))
+        if config.epochs > 1 and config.framework == 'joint':
+            start.model.remember()
         framework = make_framework(config, start.model, examples)
         _check_finish(framework, validation)
+        if cluster is not None:
+            framework = Distributed(framework, cluster)
         checkpoints = Checkpoints(
             os.path.join(run_directory, 'checkpoints'),
             {'configuration': to_mapping(config), 'dataset': manifest.fingerprint,
              'splits': [examples.splits, validation and validation.splits],
-             'domains': domains and list(domains), 'start': start.identity}, framework)
+             'domains': domains and list(domains), 'start': start.identity,
+             **({} if cluster is None else {'parameter servers': True})}, framework)
         state = checkpoints.restore()
         if state.step:
             logger.info('Continuing at epoch %d, step %d.', state.epoch + 1, state.step)
@@ -124,11 +137,14 @@ class _Run:
     def _epoch(self) -> None:
         state, pace = self.state, _Pace()
         for progress in self.framework.epoch(state.epoch, state.position):
-            state.position, state.step = progress.position, state.step + 1
+            before, state.position = state.step, progress.position
+            state.step += progress.steps
             pace.add(progress.loss, progress.rows)
             if pace.due():
                 self._report(pace)
-            if state.step % self.config.checkpoint_steps == 0:
+            every = self.config.checkpoint_steps
+            if state.step // every > before // every:
+                self.framework.collect()
                 self.checkpoints.save(state)
         self._report(pace)
 

@@ -58,6 +58,7 @@ class CTRModel(keras.Model):
         source: a trained model that this one was built on, where the architecture needs one.
         features: of the dataset, less the excluded ones.
         num_domains: rows of per-domain variables.
+        base_logit: added to every logit, a scalar variable; 0 unless `start_at` set it.
         fields: the names behind `Inputs.fields`, in order: the features, and `domain` last
             where it is one.
     """
@@ -93,6 +94,8 @@ class CTRModel(keras.Model):
     def build_inputs(self) -> None:
         """Makes the layers that `look_up` and `call` use."""
         config, options = self.config, self.options
+        self.base_logit = self.add_weight('base_logit', (), tf.float32, initializer='zeros',
+                                          trainable=False, experimental_autocast=False)
         self.embedding = FeatureEmbedding(
             self.features, config.embedding_dim, l2=config.embedding_l2,
             id_dropout=options.id_dropout, seed=1)
@@ -126,6 +129,16 @@ class CTRModel(keras.Model):
         """Makes the layers that `network` uses."""
         raise NotImplementedError
 
+    def start_at(self, log_odds: float) -> None:
+        """Gives an untrained model the base rate of its data, which it would else take many
+        steps to learn where clicks are rare.
+
+        It is as if the bias of the last layer, where an architecture has one, were there. It
+        is shared by all domains, so that what is a domain's own starts neutral, and is no
+        parameter: no framework moves it or keeps a domain's own.
+        """
+        self.base_logit.assign(log_odds)
+
     def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
         """What is normalized and is `Inputs.flat` then, [batch, units]; `inputs.flat` is the
         fields side by side here."""
@@ -149,7 +162,7 @@ class CTRModel(keras.Model):
         if self.auxiliary is not None:
             logit += tf.squeeze(self.auxiliary(self._flat(inputs.fields), inputs.rows),
                                 axis=1)  # STAR, equation 7
-        return inputs.rows.unsort(tf.cast(logit, tf.float32))
+        return inputs.rows.unsort(tf.cast(logit, tf.float32)) + self.base_logit
 
     def look_up(self, features: dict[str, tf.Tensor], training: bool = False,
                 attended: dict[str, tf.Tensor] | None = None) -> Inputs:
@@ -205,6 +218,10 @@ class CTRModel(keras.Model):
         """What of another model this one goes on with, all of it here: layers of this model,
         each with the other's."""
         return [(self, other)]
+
+    def remember(self) -> None:
+        """Training goes over the same rows several times: what of a row's computation never
+        changes, if anything, may be kept."""
 
     def make_variables(self) -> None:
         """Builds every layer, by calling the model on two rows of unseen values."""

@@ -49,6 +49,9 @@ class Towered(CTRModel):
         self.fields = self.target.fields
         self.normalization, self.auxiliary = self.target.normalization, self.target.auxiliary
 
+    def start_at(self, log_odds: float) -> None:
+        self.target.start_at(log_odds)
+
     def excluded(self) -> list[str]:
         """Features that the target tower alone does not see."""
         return []
