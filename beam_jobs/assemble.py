@@ -16,6 +16,7 @@ from beam_jobs.dataset import split_directory
 from beam_jobs.draws import Purpose, mix, uniform
 from beam_jobs.encode import Encoder, Ids, record_batch, stack, take
 from beam_jobs.examples import ExampleFile, Pieces, encode_features
+from beam_jobs.past_counts import combinations, past_path
 from beam_jobs.plan import Domains, Plan, first_numbers, lookup_path, read_catalogue
 from beam_jobs.sampling import NONE, draw_keys, kept, quota
 from beam_jobs.statistics import sample_rows
@@ -55,8 +56,10 @@ class Assembler:
         self._plan, self._domains = Plan.read(staging), Domains.read(staging)
         lookups = {f.vocabulary: lookup_path(staging, f.vocabulary)
                    for f in self._plan.features if f.vocabulary}
-        self._encoder = Encoder(config, self._plan.features,
-                                lookups | {'domain': lookup_path(staging, 'domain')})
+        self._encoder = Encoder(
+            config, self._plan.features,
+            lookups | {'domain': lookup_path(staging, 'domain')},
+            {name: past_path(staging, name) for name in combinations(config)})
 
     def write(self, bucket: int, table: pa.Table) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Writes the example files of a bucket, and the report that accounts for its rows.
@@ -72,12 +75,13 @@ class Assembler:
         domain = self._domain_numbers(table)
         examples, report = self._choose(bucket, table, domain)
         shared = self._encoder.rows(table)
-        of_items = self._encoder.items(table)
+        of_items, drawn = self._encoder.items(table), None
         if len(examples.drawn):
-            of_items = stack(of_items, self._encoder.items(_coded(
-                read_catalogue(self._staging)[1].take(pa.array(examples.drawn)))))
-        pieces = (encode_features(shared), encode_features(of_items),
-                  encode_features({'click': np.array([0, 1])}))
+            drawn = _coded(read_catalogue(self._staging)[1].take(pa.array(examples.drawn)))
+            of_items = stack(of_items, self._encoder.items(drawn))
+        past = self._encoder.statistics(table, examples.row, drawn, examples.item)
+        pieces = [encode_features(ids) for ids in (
+            shared, of_items, {'click': np.array([0, 1])}, past) if ids]
         split = codes_of_split(table)[examples.row]
         order = self._order(split, shared['domain'][examples.row], examples.key)
         begins = np.searchsorted(split[order], np.arange(len(self._plan.splits) + 1))
@@ -86,7 +90,7 @@ class Assembler:
             rows = examples.row[chosen]
             if len(rows):
                 yield from self._write_split(bucket, name, examples, chosen, pieces,
-                                             (shared, of_items))
+                                             (shared, of_items, past))
             report['splits'][name] = {
                 'examples': self._by_domain(domain[rows]),
                 'clicks': self._by_domain(domain[rows][examples.click[chosen] > 0])}
@@ -144,19 +148,20 @@ class Assembler:
         return np.argsort((group << np.uint64(40)) | shuffled, kind='stable')
 
     def _write_split(self, bucket: int, split: str, examples: Examples, chosen: np.ndarray,
-                     pieces: tuple[Pieces, Pieces, Pieces], ids: tuple[Ids, Ids]
+                     pieces: list[Pieces], ids: tuple[Ids, Ids, Ids]
                      ) -> Iterator[tuple[str, pa.RecordBatch]]:
         name = f'part-{bucket:05d}-of-{self._config.buckets:05d}.tfrecord'
         with ExampleFile(os.path.join(split_directory(self._directory, split), name)) as file:
             for begin in range(0, len(chosen), _ROWS_AT_ONCE):
                 some = chosen[begin:begin + _ROWS_AT_ONCE]
-                which = examples.row[some], examples.item[some], examples.click[some]
-                file.write([piece.take(rows) for piece, rows in zip(pieces, which,
-                                                                    strict=True)])
+                which = examples.row[some], examples.item[some], examples.click[some], some
+                file.write([piece.take(rows) for piece, rows in zip(
+                    pieces, which[:len(pieces)], strict=True)])
                 sample = self._for_statistics(split, examples.key[some])
                 if len(sample):
                     yield split, record_batch(take(ids[0], which[0][sample])
                                               | take(ids[1], which[1][sample])
+                                              | take(ids[2], some[sample])
                                               | {'click': which[2][sample]})
             index = file.index(ids[0]['domain'][examples.row[chosen]])
         write_arrow(index_path(self._staging, split, bucket), index)

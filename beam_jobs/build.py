@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from beam_jobs.account import make_manifest, write_indexes
 from beam_jobs.assemble import Assembler
 from beam_jobs.atomic import read_arrow, write_arrow, write_text
-from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, with_earlier
+from beam_jobs.bucket import codes, numbers, row_keys, sort_rows, values, with_earlier
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import Manifest, read_manifest, write_manifest
 from beam_jobs.directory import is_built, local_path, put_in_place, writing
@@ -39,7 +39,7 @@ from beam_jobs.readers.base import REJECTED
 from beam_jobs.rows import DAY, check, row_schema
 from beam_jobs.runner import plain_errors, progress_lines, run
 from beam_jobs.shuffle import Part, Spill, load
-from beam_jobs.splits import EARLIER, OneSplit, Splitter, day_number, within
+from beam_jobs.splits import EARLIER, OUTSIDE, OneSplit, Splitter, day_number, within
 from beam_jobs.statistics import WriteStatistics, sample_rows
 from beam_jobs.survey import Survey
 from beam_jobs.tally import bucket_summaries, feature_summaries, growth_summaries
@@ -233,8 +233,11 @@ class _SortBucket(beam.DoFn):
     def _sort(self, bucket: int, parts: Iterable[Part], survey: Survey) -> Iterator[Any]:
         table, duplicates = sort_rows(self._rows([Part(*part) for part in parts]))
         keys = row_keys(table)
+        config = self._job.config
         splitter = _splitter(self._job, survey)
         split = splitter.assign(codes(table, 'user'), numbers(table, 'timestamp'), keys)
+        wanted = _in_domains(table, config)
+        split = np.where(wanted, split, np.int8(OUTSIDE))
         if self._job.extension:
             earlier = numbers(table, 'earlier')
             split = np.where(earlier, np.int8(EARLIER), split)
@@ -243,16 +246,16 @@ class _SortBucket(beam.DoFn):
         table = table.append_column('key', pa.array(keys))
         path = os.path.join(self._job.staging, 'bucket', f'{bucket:06d}.arrow')
         write_arrow(path, table)
-        config = self._job.config
         if not self._job.extension:
             for summary in feature_summaries(table, splitter.names, config):
                 yield beam.pvalue.TaggedOutput('summaries', summary)
         elif self._job.extension.trained is not None:
-            trained = earlier & within(self._job.extension.trained, numbers(table, 'timestamp'))
+            trained = earlier & wanted & within(
+                self._job.extension.trained, numbers(table, 'timestamp'), config.utc_offset)
             state = np.where(trained, 0, np.where(split == 0, 1, -1))
             for summary in growth_summaries(table, state, config):
                 yield beam.pvalue.TaggedOutput('summaries', summary)
-        for summary in bucket_summaries(bucket, table, duplicates, config):
+        for summary in bucket_summaries(bucket, table, duplicates, splitter.names, config):
             yield beam.pvalue.TaggedOutput('summaries', summary)
         yield bucket, path
 
@@ -265,7 +268,8 @@ class _SortBucket(beam.DoFn):
         if not files:
             return with_earlier(rows, rows.slice(0, 0))
         # Rows of the new days that an earlier log had were in no split: they come anew.
-        begin = day_number(self._job.extension.days[0]) * DAY
+        begin = (day_number(self._job.extension.days[0]) * DAY
+                 - 3600 * self._job.config.utc_offset)
         return with_earlier(rows, files[0].filter(pc.less(files[0]['timestamp'], begin)))
 
 
@@ -337,8 +341,17 @@ def _planned(_: None, job: Job, survey: Survey, summaries: dict[str, Any]) -> st
 
 def _splitter(job: Job, survey: Survey) -> Splitter | OneSplit:
     if job.extension:
-        return OneSplit(job.extension.split, job.extension.days)
-    return Splitter(job.config.split, job.config.seed, min(survey.days), survey.timestamps)
+        return OneSplit(job.extension.split, job.extension.days, job.config.utc_offset)
+    return Splitter(job.config.split, job.config.seed, min(survey.days), survey.timestamps,
+                    job.config.utc_offset)
+
+
+def _in_domains(table: pa.Table, config: DatasetConfig) -> np.ndarray:
+    """Which rows are of the domains that become examples; `bool[rows]`."""
+    if config.domains is None:
+        return np.ones(table.num_rows, bool)
+    wanted = pc.is_in(values(table, 'domain'), pa.array(config.domains, pa.string()))
+    return wanted.to_numpy(zero_copy_only=False)[codes(table, 'domain')]
 
 
 def _earlier_rows(job: Job) -> list[tuple[int, Part]]:

@@ -17,38 +17,71 @@ class FeatureConfig:
         kind: `categorical` is one value; `sequence` a list of values of the row itself (all
             genres of a film); `numeric` a number, bucketized to an id at quantiles of the
             training split, or of the first period; `history` the user's most recent clicks
-            before the impression.
+            before the impression; `statistic` what the log shows of a value, or of a
+            combination of values, up to the end of the day before the impression, bucketized
+            as a number is (`beam_jobs.past_counts`).
         owner: whose property it is. A sampled negative keeps the user's and the context's
             features of the positive that it stands beside, and takes the item's of its item.
-        column: the reader's column, `name` when absent. `hour` and `weekday` (UTC) are
-            always there.
+        column: the reader's column, `name` when absent. `hour` and `weekday` (of the
+            dataset's days) are always there.
         length: the most values that a sequence or a history keeps.
-        buckets: the number of quantile buckets of a numeric feature.
+        buckets: the number of quantile buckets of a numeric feature or a statistic.
         min_count: values seen fewer times in the training split are unseen (id 0); in a
             dataset that is split by periods, a value is known from the period on by whose end
             it has been seen so often.
-        of: for a history, the feature of the clicked items that is remembered, or `domain`.
+        of: for a history, the feature of the clicked items that is remembered, or `domain`;
+            for a statistic, the categorical feature whose value is counted, `domain`, or a
+            list of them: the combination of their values.
         scope: for a history, whether clicks of every domain count, or of the impression's.
         domains: for a history, the domains of which clicks count, by name; absent, `scope`
             says it. Cross-domain models (MiNet, DASL) tell a user's clicks in the source
             domain from those in a target domain by such histories.
+        remembers: for a history, which of the user's impressions: the `clicked` ones, those
+            that were `skipped` (no click), or all that were `shown`.
+        until: for a history, whether it reaches up to the `impression`, or to the end of the
+            `day` before it, as a server knows it that takes over the log once a day.
+        value: of a statistic: the smoothed click rate, `ctr`, or the number of impressions,
+            `count`.
+        smoothing: of a click rate: as many impressions with the click rate of all rows are
+            added to those of the value.
     """
 
     name: str
-    kind: Literal['categorical', 'sequence', 'numeric', 'history'] = 'categorical'
+    kind: Literal['categorical', 'sequence', 'numeric', 'history', 'statistic'] = 'categorical'
     owner: Literal['user', 'item', 'context'] = 'context'
     column: str | None = None
     length: int = setting(1, minimum=1)
     buckets: int = setting(10, minimum=2)
     min_count: int = setting(1, minimum=1)
-    of: str | None = None
+    of: str | list[str] | None = None
     scope: Literal['all', 'domain'] = 'all'
     domains: list[str] | None = None
+    remembers: Literal['clicked', 'skipped', 'shown'] = 'clicked'
+    until: Literal['impression', 'day'] = 'impression'
+    value: Literal['ctr', 'count'] = 'ctr'
+    smoothing: float = setting(20.0, minimum=0)
+
+    @property
+    def from_row(self) -> bool:
+        """Whether it is a value of the row itself, not of rows before it."""
+        return self.kind not in ('history', 'statistic')
+
+    @property
+    def combined(self) -> list[str]:
+        """Of a statistic, what is combined: features, or `domain`."""
+        return [self.of] if isinstance(self.of, str) else list(self.of or [])
 
     def __post_init__(self):
-        if (self.kind == 'history') != (self.of is not None):
-            raise ValueError(f'feature {self.name}: `of` goes with the kind history, and a '
-                             'history needs it.')
+        if self.from_row != (self.of is None):
+            raise ValueError(f'feature {self.name}: `of` goes with the kinds history and '
+                             'statistic, which need it.')
+        if isinstance(self.of, list) and (
+                self.kind != 'statistic' or not self.of or len(set(self.of)) < len(self.of)):
+            raise ValueError(f'feature {self.name}: a list in `of` goes with the kind '
+                             'statistic, and names different features.')
+        if self.kind != 'history' and (self.remembers, self.until) != ('clicked', 'impression'):
+            raise ValueError(f'feature {self.name}: `remembers` and `until` go with the kind '
+                             'history.')
         if self.domains is not None and (
                 self.kind != 'history' or self.scope != 'all' or not self.domains):
             raise ValueError(f'feature {self.name}: `domains` names one domain or more, goes '
@@ -142,10 +175,15 @@ class DatasetConfig:
         inputs: files or patterns of the raw log; absent, the reader fetches its own.
         options: what the reader itself takes.
         domain: the raw columns whose combination is the domain.
+        domains: the domains whose impressions become examples, by name; absent, all. Rows of
+            others are counted with those outside the splits; histories and statistics know
+            them.
         features: the features, `user_id` and `item_id` among them.
         max_rejected_share: more unreadable rows than this share of all fail the build.
         buckets: into how many buckets users are hashed; a worker holds one at a time.
         seed: keys every random draw.
+        utc_offset: hours from UTC's midnight back to the one at which the log's days begin,
+            8 for China: of the days of splits and statistics, of `hour` and `weekday`.
         extendable: whether the dataset keeps the rows that it was built from, in `log/`, so
             that days can be added to it without building the days before again.
     """
@@ -161,6 +199,8 @@ class DatasetConfig:
     buckets: int = setting(16, minimum=1, maximum=65536)
     seed: int = setting(1, minimum=0)
     extendable: bool = False
+    domains: list[str] | None = None
+    utc_offset: float = setting(0.0, minimum=-12, maximum=14)
 
     def __post_init__(self):
         names = [feature.name for feature in self.features]
@@ -176,10 +216,13 @@ class DatasetConfig:
             raise ValueError('domain must name at least one column.')
         by_name = {feature.name: feature for feature in self.features}
         for feature in self.features:
-            if feature.of not in (None, 'domain') and (
-                    feature.of not in by_name or by_name[feature.of].kind != 'categorical'):
-                raise ValueError(f'feature {feature.name}: `of` must name a categorical '
-                                 'feature of this list, or be domain.')
+            for of in feature.combined:
+                if of != 'domain' and (of not in by_name
+                                       or by_name[of].kind != 'categorical'):
+                    raise ValueError(f'feature {feature.name}: `of` must name a categorical '
+                                     'feature of this list, or be domain.')
+        if self.domains is not None and not self.domains:
+            raise ValueError('domains must name one domain or more; leave it out for all.')
 
 
 def _day(text: str) -> datetime.date:

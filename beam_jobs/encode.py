@@ -14,7 +14,15 @@ from beam_jobs.dataset import Feature
 from beam_jobs.draws import hash_strings
 from beam_jobs.examples import Lists
 from beam_jobs.history import recent_clicks, recent_clicks_in_domain, take_ragged
-from beam_jobs.rows import column_of
+from beam_jobs.past_counts import (
+    PastCounts,
+    combination_name,
+    hashed,
+    key_of,
+    part_columns,
+    statistics_of,
+)
+from beam_jobs.rows import column_of, days_of
 from beam_jobs.vocabulary import Lookup, bucketize
 
 Ids = dict[str, np.ndarray | Lists]
@@ -24,13 +32,14 @@ class Encoder:
     """Turns rows of one bucket, or items, into ids."""
 
     def __init__(self, config: DatasetConfig, features: Sequence[Feature],
-                 lookups: dict[str, str]):
+                 lookups: dict[str, str], past: dict[str, str] | None = None):
         """Args:
             config: the `dataset` section.
             features: of the manifest, in the order of the configuration's.
             lookups: by vocabulary name, `domain` among them, the file of its `Lookup`.
+            past: by combination, the file of its `PastCounts`.
         """
-        self._config, self._lookups = config, lookups
+        self._config, self._lookups, self._past = config, lookups, past or {}
         self._features = {feature.name: feature for feature in features}
 
     def rows(self, table: pa.Table) -> Ids:
@@ -45,7 +54,7 @@ class Encoder:
         for feature in self._config.features:
             if feature.kind == 'history':
                 ids[feature.name] = self._history(table, feature)
-            elif not of_item(feature):
+            elif feature.from_row and not of_item(feature):
                 ids[feature.name] = self._feature(table, feature)
         return ids
 
@@ -53,6 +62,39 @@ class Encoder:
         """Ids of the item's features; `table` holds rows or, once each, items."""
         return {feature.name: self._feature(table, feature)
                 for feature in self._config.features if of_item(feature)}
+
+    def statistics(self, table: pa.Table, row: np.ndarray, items: pa.Table | None,
+                   item: np.ndarray) -> Ids:
+        """Ids of the statistics, of examples.
+
+        Args:
+            table: the rows of a sorted bucket.
+            row: of each example the row that it is, or whose negative it is.
+            items: drawn items, once each; None where none are drawn.
+            item: of each example the row whose item it has, or rows + the place in `items`.
+        """
+        features = {feature.name: feature for feature in self._config.features}
+        day = days_of(numbers(table, 'timestamp'), self._config.utc_offset)[row]
+
+        def part(name: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+            hashes, there = hashed(table, column)
+            if name not in features or not of_item(features[name]):
+                return hashes[row], there[row]
+            if items is not None:
+                more = hashed(items, column)
+                hashes = np.concatenate([hashes, more[0]])
+                there = np.concatenate([there, more[1]])
+            return hashes[item], there[item]
+
+        ids: Ids = {}
+        for feature in statistics_of(self._config):
+            parts, there = zip(*map(part, feature.combined, part_columns(
+                feature.combined, self._config)), strict=True)
+            counts = PastCounts(self._past[combination_name(feature)])
+            found = counts.values(feature, key_of(list(parts)), day)
+            found[~np.logical_and.reduce(there)] = np.nan
+            ids[feature.name] = bucketize(found, self._features[feature.name].boundaries)
+        return ids
 
     def _feature(self, table: pa.Table, feature: FeatureConfig) -> np.ndarray | Lists:
         column = column_of(feature, self._config)
@@ -76,11 +118,15 @@ class Encoder:
 
     def _history(self, table: pa.Table, feature: FeatureConfig) -> Lists:
         column = column_of(feature, self._config)
-        remembered = (numbers(table, 'click') > 0) & (codes(table, column) >= 0)
+        remembered = codes(table, column) >= 0
+        if feature.remembers != 'shown':
+            remembered &= (numbers(table, 'click') > 0) == (feature.remembers == 'clicked')
         if feature.domains is not None:
             counts = pc.is_in(values(table, 'domain'), pa.array(feature.domains, pa.string()))
             remembered &= counts.to_numpy(zero_copy_only=False)[codes(table, 'domain')]
         user, timestamp = codes(table, 'user'), numbers(table, 'timestamp')
+        if feature.until == 'day':  # rows of one day do not see each other then
+            timestamp = days_of(timestamp, self._config.utc_offset).astype(np.float64)
         if feature.scope == 'domain':
             offsets, rows = recent_clicks_in_domain(user, codes(table, 'domain'), timestamp,
                                                     remembered, feature.length)
@@ -96,7 +142,7 @@ class Encoder:
 
 def of_item(feature: FeatureConfig) -> bool:
     """Whether a sampled negative takes this feature from its item."""
-    return feature.kind != 'history' and (feature.owner == 'item' or feature.name == 'item_id')
+    return feature.from_row and (feature.owner == 'item' or feature.name == 'item_id')
 
 
 def take(ids: Ids, rows: np.ndarray) -> Ids:

@@ -17,6 +17,13 @@ from beam_jobs.dataset import Feature, read_vocabulary, vocabulary_path
 from beam_jobs.encode import of_item
 from beam_jobs.errors import UserError
 from beam_jobs.options import from_mapping, to_mapping
+from beam_jobs.past_counts import (
+    PastCounts,
+    combination_name,
+    numbers_in_training,
+    past_path,
+    statistics_of,
+)
 from beam_jobs.rows import column_of
 from beam_jobs.sampling import Catalogue, negatives_of, ratio_of, weights
 from beam_jobs.splits import OUTSIDE, training_splits
@@ -40,7 +47,7 @@ def write_summary(key: str, summary: Summary, config: DatasetConfig, directory: 
 
     Args:
         key: `vocabulary/<name>`, `growth/<name>`, `numbers/<name>`, `domains`, `days`,
-            `catalogue`, `items` or `duplicates`.
+            `past/<combination>`, `catalogue`, `items` or `duplicates`.
         summary: of the whole log.
         config: the `dataset` section.
         directory: of the dataset that is being built.
@@ -49,9 +56,12 @@ def write_summary(key: str, summary: Summary, config: DatasetConfig, directory: 
 
     Returns:
         A vocabulary's number of values; of one that grows, what it has to begin with and what
-        each state adds; a numeric feature's boundaries; the number of duplicates.
+        each state adds; a numeric feature's boundaries, and of a combination those of all
+        its statistics by name; the number of duplicates.
     """
     kind, _, name = key.partition('/')
+    if kind == 'past':
+        return _write_past(name, summary, config, staging)
     feature = next((f for f in config.features if f.name == name), None)
     if kind == 'growth':
         old = pa.array(read_vocabulary(base, name) if base else [], pa.string())
@@ -72,6 +82,15 @@ def write_summary(key: str, summary: Summary, config: DatasetConfig, directory: 
         return int(summary.table['rows'][0].as_py())
     write_arrow(_path(staging, kind), summary.table)
     return None
+
+
+def _write_past(name: str, counts: TableCounts, config: DatasetConfig,
+                staging: str) -> dict[str, list[float]]:
+    path = past_path(staging, name)
+    PastCounts.write(path, counts)
+    return {feature.name: boundaries(numbers_in_training(path, counts, feature),
+                                     feature.buckets)
+            for feature in statistics_of(config) if combination_name(feature) == name}
 
 
 def lookup_path(staging: str, vocabulary: str) -> str:
@@ -162,7 +181,7 @@ def make_plan(config: DatasetConfig, staging: str, splits: list[str],
                             f'{survey.days_covered()}.')
     codes, names = sorted_codes(_column(counts, 'domain'))
     if features is None:
-        _check_histories(config, names)
+        _check_domains(config, names)
     clicks = np.where(split < 0, 0, counts['clicks'].to_numpy())
     positives = sum_by(codes, clicks, len(names))
     ratios = _ratios(config, names, positives)
@@ -216,8 +235,12 @@ def item_columns(config: DatasetConfig) -> list[str]:
     return [name for name in columns if name not in ('item', 'timestamp', 'user', 'domain')]
 
 
-def _check_histories(config: DatasetConfig, names: pa.Array) -> None:
+def _check_domains(config: DatasetConfig, names: pa.Array) -> None:
     there = names.to_pylist()
+    unknown = sorted(set(config.domains or []) - set(there))
+    if unknown:
+        raise UserError(f'domains names {unknown[0]}, which the log does not have; it has '
+                        f'{_some(there)}.')
     for feature in config.features:
         unknown = sorted(set(feature.domains or []) - set(there))
         if unknown:
@@ -299,8 +322,9 @@ def _features(config: DatasetConfig, summaries: Mapping[str, Any],
               growing: Mapping[str, dict[str, int]]) -> list[Feature]:
     features = []
     for feature in config.features:
-        if feature.kind == 'numeric':
-            at = summaries[f'numbers/{feature.name}']
+        if feature.kind in ('numeric', 'statistic'):
+            at = (summaries[f'numbers/{feature.name}'] if feature.kind == 'numeric' else
+                  summaries[f'past/{combination_name(feature)}'][feature.name])
             features.append(Feature(feature.name, 'numeric', feature.owner, len(at) + 2,
                                     boundaries=at))
             continue

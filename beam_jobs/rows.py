@@ -43,11 +43,17 @@ def column_of(feature: FeatureConfig, config: DatasetConfig) -> str:
     return f'feature.{feature.name}'
 
 
+def days_of(timestamp: np.ndarray, utc_offset: float) -> np.ndarray:
+    """The day since 1970 of each timestamp, `int64`, days beginning `utc_offset` hours early.
+    """
+    return ((timestamp + 3600 * utc_offset) // DAY).astype(np.int64)
+
+
 def row_schema(config: DatasetConfig) -> pa.Schema:
     """The schema of checked rows: who, what, where, when, click, then the features."""
     fields = dict(_ROW)
     for feature in config.features:
-        if feature.kind != 'history':
+        if feature.from_row:
             fields.setdefault(column_of(feature, config), _KINDS[feature.kind])
     return pa.schema(list(fields.items()))
 
@@ -78,9 +84,9 @@ def check(batch: pa.RecordBatch,
     seconds = _timestamps(_column(raw, 'timestamp', 'every reader'), verdicts)
     rows['timestamp'] = pa.array(seconds)
     rows['click'] = _clicks(_column(raw, 'click', 'every reader'), verdicts)
-    raw |= _calendar(seconds)
+    raw |= _calendar(seconds + 3600 * config.utc_offset)
     for feature in config.features:
-        name = feature.kind != 'history' and column_of(feature, config)
+        name = feature.from_row and column_of(feature, config)
         if name and name not in rows:
             rows[name] = _feature(raw, feature, verdicts)
     schema = row_schema(config)
@@ -232,7 +238,7 @@ def _clicks(column: pa.Array, verdicts: _Verdicts) -> pa.Array:
 
 
 def _calendar(seconds: np.ndarray) -> dict[str, pa.Array]:
-    """The derived columns: hour `0` to `23` and weekday `0` (Monday) to `6`, UTC."""
+    """The derived columns: hour `0` to `23` and weekday `0` (Monday) to `6`."""
     hours = (seconds // 3600 % 24).astype(np.int8)
     weekdays = ((seconds // DAY + 3) % 7).astype(np.int8)  # 1970-01-01 was a Thursday
     names = pa.array([str(n) for n in range(24)])

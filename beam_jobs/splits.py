@@ -7,7 +7,7 @@ import numpy as np
 
 from beam_jobs.config import SplitConfig
 from beam_jobs.draws import Purpose, uniform
-from beam_jobs.rows import DAY
+from beam_jobs.rows import days_of
 from beam_jobs.summaries import NumberCounts
 
 OUTSIDE = -1
@@ -20,18 +20,19 @@ class Splitter:
 
     Attributes:
         names: of the splits; a split whose share is 0 is not there.
-        days: by name the first and last UTC day, where the configuration fixes them.
+        days: by name the first and last day, where the configuration fixes them.
     """
 
     def __init__(self, config: SplitConfig, seed: int, first_day: int,
-                 timestamps: NumberCounts | None):
+                 timestamps: NumberCounts | None, utc_offset: float = 0.0):
         """Args:
             config: the `split` section.
             seed: of the draws within a user.
             first_day: of the log, in days since 1970.
             timestamps: of the log, for `by: time`.
+            utc_offset: hours by which days begin before UTC's.
         """
-        self._config, self._seed = config, seed
+        self._config, self._seed, self._utc_offset = config, seed, utc_offset
         self.days: dict[str, tuple[str, str]] = {}
         if config.by == 'days':
             self.days = dict(config.days)
@@ -59,7 +60,7 @@ class Splitter:
             return np.searchsorted(self._thresholds, timestamp, side='right').astype(np.int8)
         if self._config.by == 'user':
             return self._within_users(user, keys)
-        return _by_days(self.days, timestamp)
+        return _by_days(self.days, days_of(timestamp, self._utc_offset))
 
     def _within_users(self, user: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Cuts each user's rows, in random order, at the fractions.
@@ -86,12 +87,12 @@ class OneSplit:
         names, days: as of `Splitter`.
     """
 
-    def __init__(self, name: str, days: tuple[str, str]):
-        self.names, self.days = [name], {name: days}
+    def __init__(self, name: str, days: tuple[str, str], utc_offset: float = 0.0):
+        self.names, self.days, self._utc_offset = [name], {name: days}, utc_offset
 
     def assign(self, user: np.ndarray, timestamp: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """As `Splitter.assign`."""
-        return _by_days(self.days, timestamp)
+        return _by_days(self.days, days_of(timestamp, self._utc_offset))
 
 
 def training_splits(splits: list[str]) -> list[str]:
@@ -109,17 +110,17 @@ def day_name(number: int) -> str:
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=int(number))).isoformat()
 
 
-def within(days: Iterable[tuple[str, str]], timestamp: np.ndarray) -> np.ndarray:
+def within(days: Iterable[tuple[str, str]], timestamp: np.ndarray,
+           utc_offset: float = 0.0) -> np.ndarray:
     """Whether each row's day is in any of the ranges `days`, both ends included."""
-    day = timestamp // DAY
+    day = days_of(timestamp, utc_offset)
     inside = np.zeros(len(day), bool)
     for first, last in days:
         inside |= (day >= day_number(first)) & (day <= day_number(last))
     return inside
 
 
-def _by_days(days: dict[str, tuple[str, str]], timestamp: np.ndarray) -> np.ndarray:
-    day = timestamp // DAY
+def _by_days(days: dict[str, tuple[str, str]], day: np.ndarray) -> np.ndarray:
     splits = np.full(len(day), OUTSIDE, np.int8)
     for number, (first, last) in enumerate(days.values()):
         splits[(day >= day_number(first)) & (day <= day_number(last))] = number

@@ -49,8 +49,10 @@ class NumberCounts:
         return len(self.counts)
 
     @staticmethod
-    def of(numbers: np.ndarray) -> 'NumberCounts':
-        """Counts `numbers`, float64 without NaN."""
+    def of(numbers: np.ndarray, times: np.ndarray | None = None) -> 'NumberCounts':
+        """Counts `numbers`, float64 without NaN, each once or so many `times` as is given."""
+        if times is not None:
+            return NumberCounts(*_regroup(_to_ordered(numbers), times))._bounded()
         cells, counts = np.unique(_to_ordered(numbers), return_counts=True)
         return NumberCounts(cells, counts)._bounded()
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beam_jobs.config import DatasetConfig
 from beam_jobs.errors import UserError
-from beam_jobs.rows import DAY
+from beam_jobs.rows import days_of
 from beam_jobs.splits import day_name
 from beam_jobs.summaries import NumberCounts
 
@@ -37,7 +37,7 @@ class Survey:
            config: DatasetConfig) -> 'Survey':
         """Surveys one batch."""
         seconds = good.column(good.schema.get_field_index('timestamp')).to_numpy()
-        days, counts = np.unique(seconds // DAY, return_counts=True)
+        days, counts = np.unique(days_of(seconds, config.utc_offset), return_counts=True)
         reasons, examples = Counter(), {}
         for batch in rejected:
             table = pa.Table.from_batches([batch])

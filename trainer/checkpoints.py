@@ -23,6 +23,7 @@ class RunState:
         epoch: the epoch that is or was last being trained, from 0.
         position: the framework's position in it; None at its end.
         step: steps so far.
+        rows: rows trained on so far in that epoch.
         best_value: of the metric that stops early; None before the first epoch's end.
         best_epoch: the epoch whose weights are kept.
         best_metrics: that epoch's validation metrics.
@@ -32,6 +33,7 @@ class RunState:
     epoch: int = 0
     position: int | None = 0
     step: int = 0
+    rows: int = 0
     best_value: float | None = None
     best_epoch: int | None = None
     best_metrics: dict[str, Any] = field(default_factory=dict)

@@ -53,12 +53,16 @@ class TrainConfig:
             tables where Keras does.
         optimizer_options: hyper-parameters of the optimizer, as Keras names them.
         learning_rate: of the optimizer.
+        schedule: how the learning rate falls to 0 by the end of the last of `epochs`:
+            `linear`, `cosine`, or not at all, `constant`.
+        warmup: the share of the run in which the learning rate first rises from 0.
         epochs: at most so many passes over the training split.
         stream_rows: above 0, training is one pass in the order of time instead (STAR 4.4):
             each row is used once, and a window of so many rows, many batches' worth, is
             shuffled as it slides over them. For the framework `joint`.
-        patience: training stops when the validation split's GAUC has not risen for so many
+        patience: training stops when the validation split has not become better for so many
             epochs, and the best epoch's weights are kept.
+        stop_by: what is compared: `gauc` is to rise, `auc` to rise, or `log_loss` to fall.
         checkpoint_steps: a checkpoint is written every so many steps and after each epoch.
         seed: of initialization, shuffling and dropout.
         mixed_precision: float16 computation with float32 variables, for GPUs.
@@ -73,9 +77,12 @@ class TrainConfig:
     optimizer: str = 'adam'
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float = setting(0.001, above=0)
+    schedule: Literal['constant', 'linear', 'cosine'] = 'constant'
+    warmup: float = setting(0.0, minimum=0, maximum=0.9)
     epochs: int = setting(10, minimum=1)
     stream_rows: int = setting(0, minimum=0)
     patience: int = setting(2, minimum=1)
+    stop_by: Literal['gauc', 'auc', 'log_loss'] = 'gauc'
     checkpoint_steps: int = setting(500, minimum=1)
     seed: int = setting(1, minimum=0)
     mixed_precision: bool = False

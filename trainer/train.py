@@ -53,7 +53,7 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
         run_directory: gets `checkpoints/`, `logs/` (TensorBoard) and `export/`.
         config: what to train and how.
         train_split: the split that is trained on, or several that are trained on as one.
-        validation_split: the split, or the splits, whose GAUC stops the training and picks
+        validation_split: the split, or the splits, that stops the training and picks
             the epoch; None where all epochs are trained and the last one is kept.
         domains: the names of the domains whose rows both are made of; absent, all.
         initial: an exported model whose parameters, or part of them, training starts from.
@@ -123,7 +123,7 @@ class _Run:
         state = self.state
         while not self._over():
             if state.position is None:
-                state.epoch, state.position = state.epoch + 1, 0
+                state.epoch, state.position, state.rows = state.epoch + 1, 0, 0
             self._epoch()
             self._validate()
             state.position = None
@@ -136,9 +136,12 @@ class _Run:
 
     def _epoch(self) -> None:
         state, pace = self.state, _Pace()
+        self._note_done()
         for progress in self.framework.epoch(state.epoch, state.position):
             before, state.position = state.step, progress.position
             state.step += progress.steps
+            state.rows += progress.rows
+            self._note_done()
             pace.add(progress.loss, progress.rows)
             if pace.due():
                 self._report(pace)
@@ -147,6 +150,12 @@ class _Run:
                 self.framework.collect()
                 self.checkpoints.save(state)
         self._report(pace)
+
+    def _note_done(self) -> None:
+        """How far the run is, by rows; a framework that uses some twice is there early."""
+        rows = len(self.framework.examples)
+        share = (self.state.epoch + min(1.0, self.state.rows / rows)) / self.config.passes
+        self.framework.done.assign(share)
 
     def _report(self, pace: _Pace) -> None:
         if not pace.rows:
@@ -165,7 +174,7 @@ class _Run:
             return
         metrics = validate(self.framework, self.validation)
         self._show(metrics, self.validation)
-        name, value = stopping_value(metrics)
+        name, value = stopping_value(metrics, self.config.stop_by)
         overall = metrics['overall']
         logger.info('epoch %d: validation %s', state.epoch + 1, ', '.join(
             f'{key} {overall[key]:.4f}' for key in ('gauc', 'auc', 'log_loss', 'pcoc')

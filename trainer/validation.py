@@ -33,14 +33,15 @@ def validate(framework: Framework, examples: Examples, batch_size: int = 8192
     return domain_metrics(domains, users, clicks, scores, names, weights)
 
 
-def stopping_value(metrics: dict[str, Any]) -> tuple[str, float]:
+def stopping_value(metrics: dict[str, Any], by: str = 'gauc') -> tuple[str, float]:
     """What early stopping compares, greater being better: its name and value.
 
-    The overall GAUC; AUC where no user has both classes; minus the log loss where the split
-    has one class.
+    The overall GAUC, if it is to be this; AUC, if it is, or where no user has both classes;
+    else, and where the split has one class, minus the log loss.
     """
     overall = metrics['overall']
-    for name in ('gauc', 'auc'):
+    names = ('gauc', 'auc')
+    for name in names[names.index(by):] if by in names else ():
         if overall[name] is not None:
             return name, overall[name]
     return 'log_loss', -overall['log_loss']

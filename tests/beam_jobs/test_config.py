@@ -29,7 +29,7 @@ def test_valid():
     ({'features': [*VALID['features'], {'name': 'click'}]},
      "the feature name click is the dataset's own."),
     ({'features': [*VALID['features'], {'name': 'h', 'kind': 'history'}]},
-     'features[3]: feature h: `of` goes with the kind history, and a history needs it.'),
+     'features[3]: feature h: `of` goes with the kinds history and statistic, which need it.'),
     ({'features': [*VALID['features'], {'name': 'h', 'kind': 'history', 'of': 'recent'}]},
      'feature h: `of` must name a categorical feature of this list, or be domain.'),
     *(({'features': [*VALID['features'], {'name': 'h', **feature}]},

@@ -14,6 +14,7 @@ from trainer.keras import keras, tf
 from trainer.models import like
 from trainer.models.base import CTRModel
 from trainer.optimizers import make_optimizer
+from trainer.schedule import Schedule
 from trainer.step import Predict
 
 
@@ -48,6 +49,10 @@ class Framework:
         options: this framework's own.
         model: with its variables made.
         examples: the training split.
+
+    Attributes:
+        done: the share of the run that is done, in [0, 1], which `trainer.train` keeps and
+            the schedule of the learning rate follows.
     """
 
     @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Framework:
                  examples: Examples):
         self.config, self.options = config, options
         self.model, self.examples = model, examples
+        self.done = tf.Variable(0.0, trainable=False, name='done')
         self.optimizer = self.make_optimizer()
         self._predict = Predict(model)
         self.prepare()
@@ -128,7 +134,10 @@ class Framework:
         config, options = self.config, options or {}
         if name is None:
             name, options = config.optimizer, {**config.optimizer_options, **options}
-        optimizer = make_optimizer(name, learning_rate or config.learning_rate, options)
+        rate = learning_rate or config.learning_rate
+        if config.schedule != 'constant' or config.warmup:
+            rate = Schedule(config.schedule, rate, config.warmup, self.done)
+        optimizer = make_optimizer(name, rate, options)
         if self.config.mixed_precision:
             return keras.mixed_precision.LossScaleOptimizer(optimizer)
         return optimizer

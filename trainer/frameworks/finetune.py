@@ -107,4 +107,4 @@ def value_of(framework: WithSpecific, domain: int, batches: Iterable[Batch]) -> 
     rows = sum(map(len, clicks))
     return stopping_value(domain_metrics(
         np.full(rows, domain), np.concatenate(users), np.concatenate(clicks),
-        np.concatenate(scores), {domain: str(domain)}))[1]
+        np.concatenate(scores), {domain: str(domain)}), framework.config.stop_by)[1]
