@@ -1,5 +1,7 @@
 """The layers of cross-domain models against their definitions, row by row in NumPy."""
 
+import dataclasses
+
 import numeric
 import numpy as np
 import pytest
@@ -298,6 +300,22 @@ def test_an_added_domain_starts_with_the_mean_of_the_tables():
     larger.copy_rows(plain, names)
     assert_array_equal(larger.table.numpy().reshape(6, -1, 3),
                        np.repeat(plain.table.numpy()[None], 6, axis=0))
+
+
+def test_added_values_change_no_other():
+    layer, batch = embedding()
+    numeric.randomize(layer)
+    features = [dataclasses.replace(feature, size=feature.size + (
+        7 if feature.vocabulary == 'item_id' else 0)) for feature in layer.features]
+    larger = DomainFeatureEmbedding(features, 3, 4)
+    rows = DomainRows(tf.constant(np.sort(batch['domain'])), 4)
+    larger(batch, rows)
+    larger.copy_rows(layer, [feature.name for feature in features])
+    assert_array_equal(larger(batch, rows).fields, layer(batch, rows).fields)
+    added = {**batch, 'item_id': np.full(12, trainer_dataset.ITEMS + 3)}
+    item = larger(added, rows).fields[:, 1]
+    assert_array_equal(item, np.repeat(item[:1], 12, axis=0))  # fresh, alike in all domains
+    assert np.abs(item).max() > 1e-4
 
 
 @pytest.mark.parametrize('layer', [

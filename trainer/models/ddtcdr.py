@@ -74,7 +74,7 @@ class DDTCDR(OwnEmbeddings):
                                      self.source_part), self.num_parts)
         other = helper.unsort(self._score(helper.sort(mapped), helper.sort(others), helper,
                                           training))
-        return mixture(own, other, self.options.alpha)
+        return tf.cast(mixture(own, other, self.options.alpha), own.dtype)
 
     def _score(self, user: tf.Tensor, others: tf.Tensor, parts: DomainRows,
                training: bool) -> tf.Tensor:

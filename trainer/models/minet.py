@@ -119,8 +119,9 @@ class MiNet(CrossDomainModel):
         targets = [self.target_parts.index(part) + 1 if part in self.target_parts else 0
                    for part in range(self.num_parts)]
         targets[self.source_part] = -1
-        return of_source + for_rows(
+        of_targets = for_rows(
             parts, targets, row, lambda row, rows: self._score_target(row, rows, training))
+        return tf.cast(of_source + of_targets, inputs.flat.dtype)
 
     def _split(self, flat: tf.Tensor) -> list[tf.Tensor]:
         dim = self.config.embedding_dim
