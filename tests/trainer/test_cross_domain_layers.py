@@ -312,7 +312,7 @@ def test_added_values_change_no_other():
     larger(batch, rows)
     larger.copy_rows(layer, [feature.name for feature in features])
     assert_array_equal(larger(batch, rows).fields, layer(batch, rows).fields)
-    added = {**batch, 'item_id': np.full(12, trainer_dataset.ITEMS + 3)}
+    added = {**batch, 'item_id': np.full(12, trainer_dataset.ITEMS + 3, np.int32)}
     item = larger(added, rows).fields[:, 1]
     assert_array_equal(item, np.repeat(item[:1], 12, axis=0))  # fresh, alike in all domains
     assert np.abs(item).max() > 1e-4
