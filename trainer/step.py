@@ -22,6 +22,8 @@ def batch_signature(model: CTRModel, single_domain: bool) -> tuple[dict, tf.Tens
         [None, feature.length] if feature.kind == 'sequence' else [None], tf.int32,
         name=feature.name) for feature in model.features}
     features['domain'] = tf.TensorSpec([] if single_domain else [None], tf.int32, name='domain')
+    if (frozen := getattr(model, 'frozen_rows', None)) is not None:
+        features |= frozen.signature()
     return features, tf.TensorSpec([None], tf.float32, name='click')
 
 
@@ -96,5 +98,8 @@ class Predict:
 
 
 def _inputs(model: CTRModel, batch: Batch) -> dict[str, tf.Tensor]:
-    return {name: batch[name]
-            for name in (*(feature.name for feature in model.features), 'domain')}
+    inputs = {name: batch[name]
+              for name in (*(feature.name for feature in model.features), 'domain')}
+    if (frozen := getattr(model, 'frozen_rows', None)) is not None:
+        inputs |= frozen(inputs)
+    return inputs

@@ -79,6 +79,8 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
             start.model.start_at(base_log_odds(examples))
         if config.epochs > 1 and config.framework == 'joint':
             start.model.remember()
+        if config.epochs > 1 and config.framework == 'joint':
+            start.model.remember()
         framework = make_framework(config, start.model, examples)
         _check_finish(framework, validation)
         if cluster is not None:

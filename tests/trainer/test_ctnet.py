@@ -18,7 +18,7 @@ from trainer.models import build_model
 from trainer.models.ctnet import with_source
 from trainer.models.grown import copy_weights, grown
 from trainer.optimizers import make_optimizer
-from trainer.step import TrainStep
+from trainer.step import Predict, TrainStep
 from trainer.train import train
 from trainer.trained import Initial, load_trained, start_model
 
@@ -268,6 +268,41 @@ def test_shared_attention_scores_the_same_and_is_computed_once(tower):
         assert (operations(own), operations(shared)) == (8, 6)
     else:
         assert (operations(own), operations(shared)) == (2, 1)
+
+
+@pytest.mark.parametrize('share', [False, True])
+def test_the_source_tower_is_computed_once_for_a_row_of_several_epochs(share):
+    def trained(remembered_mib):
+        made = moved(built(dataclasses.replace(SOURCE, name='din')), 5)
+        net = built(dataclasses.replace(NET, options={
+            'tower': 'din', 'share_attention': share,
+            'remembered_mib': remembered_mib or 0}), made)
+        if remembered_mib is not None:
+            net.remember()
+        step = TrainStep(net, make_optimizer('adam', 0.01))
+        predict = Predict(net)
+        rng = np.random.default_rng(1)
+        rows = {**some_rows(rng, 60), 'click': rng.integers(0, 2, 60).astype(np.float32)}
+        computed, losses = [], []
+        for _ in range(3):
+            order = rng.permutation(60)
+            for number in range(3):
+                batch = {name: values[order[number * 20:][:20]]
+                         for name, values in rows.items()}
+                losses.append(float(step(tensors(batch))))
+            if net.frozen_rows is not None:
+                computed.append(net.frozen_rows.computed)
+        batch = {**rows, 'domain': np.int32(1)}
+        return losses, computed, predict(tensors(batch)).numpy(), logits(net, batch)
+    losses, computed, predicted, called = trained(1)
+    assert computed == [60, 60, 60]
+    np.testing.assert_allclose(predicted, called, rtol=1e-5, atol=1e-5)
+    full, of_full, _, _ = trained(0)  # no memory at all
+    assert of_full == [60, 120, 180]
+    np.testing.assert_allclose(losses, full, rtol=1e-5)
+    without, _, other, _ = trained(None)
+    np.testing.assert_allclose(losses, without, rtol=1e-4)
+    np.testing.assert_allclose(predicted, other, rtol=1e-3, atol=1e-4)
 
 
 def test_a_newer_source_comes_in_without_touching_the_rest():

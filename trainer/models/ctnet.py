@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from beam_jobs.dataset import Feature
 from beam_jobs.errors import UserError
 from beam_jobs.options import setting
+from trainer.frozen_rows import FrozenRows
 from trainer.keras import keras, tf
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.gated_adapter import GatedAdapter
@@ -62,6 +63,8 @@ class CTNet(Towered):
             output_adapter: whether the logit has an adapter.
             share_attention: whether the target tower takes the source's attentions.
             tower_exclude: features that only the source tower sees.
+            remembered_mib: how much memory the source tower's outputs may take that are kept
+                from one epoch for the next.
         """
 
         adapter: Literal['gated', 'linear'] = 'gated'
@@ -69,6 +72,9 @@ class CTNet(Towered):
         output_adapter: bool = True
         share_attention: bool = False
         tower_exclude: list[str] = setting([])
+        remembered_mib: int = setting(1024, minimum=0)
+
+    frozen_rows: FrozenRows | None = None
 
     def excluded(self) -> list[str]:
         return self.options.tower_exclude
@@ -101,7 +107,10 @@ class CTNet(Towered):
         rows = DomainRows(domain, self.num_domains)
         inputs = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
         inputs['domain'] = rows.sort(domain)
-        levels, attended = self.source_outputs(inputs)
+        if 'source_0' in features:  # what `frozen_rows` kept
+            levels, attended = self._kept(features, rows)
+        else:
+            levels, attended = self.source_outputs(inputs)
         # Sorted rows stay where they are, so that the towers' rows are side by side.
         target = self.target.look_up(inputs, training, attended)
 
@@ -132,6 +141,25 @@ class CTNet(Towered):
             return tf.stop_gradient(inputs.rows.unsort(values))
         return SourceOutputs([out(level) for level in levels],
                              {name: out(inputs.attended[name]) for name in self.shared})
+
+    def remember(self) -> None:
+        """From now on training computes the source tower once for every row, not each epoch.
+
+        `trainer.step` passes what `frozen_rows` gives for a batch beside the batch.
+        """
+        def outputs(features):
+            levels, attended = self.source_outputs(features)
+            used = levels[:len(self.adapters)]
+            return {**{f'source_{level}': values for level, values in enumerate(used)},
+                    **{f'attended_{name}': values for name, values in attended.items()}}
+        self.frozen_rows = FrozenRows(outputs, self.features,
+                                      self.options.remembered_mib << 20)
+
+    def _kept(self, features: dict[str, tf.Tensor], rows: DomainRows) -> SourceOutputs:
+        levels = [rows.sort(features[f'source_{level}']) for level in range(len(self.adapters))
+                  if f'source_{level}' in features]
+        return SourceOutputs(levels, {name: rows.sort(features[f'attended_{name}'])
+                                      for name in self.shared})
 
     def beside(self) -> list[keras.layers.Layer]:
         return self.adapters
