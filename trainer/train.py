@@ -77,9 +77,7 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
         start = start_model(dataset, manifest, config.model, examples.splits, initial, source)
         if initial is None or initial.parts != 'all':
             start.model.start_at(base_log_odds(examples))
-        if config.epochs > 1 and config.framework == 'joint':
-            start.model.remember()
-        if config.epochs > 1 and config.framework == 'joint':
+        if cluster is None and config.epochs > 1 and config.framework == 'joint':
             start.model.remember()
         framework = make_framework(config, start.model, examples)
         _check_finish(framework, validation)

@@ -223,10 +223,6 @@ class CTRModel(keras.Model):
         """Training goes over the same rows several times: what of a row's computation never
         changes, if anything, may be kept."""
 
-    def remember(self) -> None:
-        """Training goes over the same rows several times: what of a row's computation never
-        changes, if anything, may be kept."""
-
     def make_variables(self) -> None:
         """Builds every layer, by calling the model on two rows of unseen values."""
         self(self.example(), training=False)
