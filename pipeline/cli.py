@@ -107,6 +107,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument('--domains', nargs='+', metavar='NAME',
                        help='domains whose rows are used; all when absent')
 
+    add_domain = _add(commands, 'add-domain', _add_domain, 'add a domain to a trained model, '
+                      'from the rows of the domain alone')
+    _config_arguments(add_domain)
+    add_domain.add_argument('--from', required=True, dest='source', metavar='MODEL_DIR',
+                            help='the exported model')
+    add_domain.add_argument('--domain', required=True, metavar='NAME',
+                            help='which the dataset has after those of the model')
+    add_domain.add_argument('--train-splits', nargs='+', metavar='NAME', default=['train'],
+                            help='splits whose rows of the domain are trained on (train)')
+    add_domain.add_argument('--validation-split', metavar='NAME', default='validation',
+                            help='the split that stops training early (%(default)s); `none` '
+                            'to train all epochs')
+    add_domain.add_argument('--parameters', choices=['rows', 'all'],
+                            help="what is the domain's own: its rows of the per-domain "
+                            'variables, or all parameters; rows where the model has such '
+                            'variables')
+    add_domain.add_argument('--output', required=True, help='the new export')
+
     evaluate = _add(commands, 'evaluate', _evaluate, 'evaluate an exported model', beam=True)
     _config_arguments(evaluate)
     evaluate.add_argument('--model-directory', required=True,
@@ -333,6 +351,18 @@ def _start(arguments: argparse.Namespace) -> dict:
         start['initial'] = Initial(arguments.initial, arguments.initial_parts,
                                    tuple(arguments.id_features))
     return start
+
+
+def _add_domain(arguments: argparse.Namespace) -> None:
+    from components.steps import dataset_directory
+    from trainer.add_domain import add_domain
+
+    config = _load(arguments)
+    validation = None if arguments.validation_split == 'none' else arguments.validation_split
+    print('The model: ' + add_domain(
+        arguments.source, dataset_directory(arguments.workspace, config.name),
+        arguments.domain, arguments.output, config.train, arguments.train_splits, validation,
+        arguments.parameters))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from beam_jobs.options import to_mapping
 from trainer.config import TrainConfig
 from trainer.examples import Examples
+from trainer.frameworks.domain_models import DomainModels
 from trainer.golden import write_golden
 from trainer.golden_batch import GoldenBatch, make_golden_batch
 from trainer.keras import tf
@@ -25,8 +26,8 @@ MODEL_JSON = 'model.json'
 WEIGHTS = os.path.join('weights', 'weights')  # as TensorFlow names the files of a checkpoint
 
 
-def export_model(model: CTRModel, directory: str, dataset: str, examples: Examples,
-                 config: TrainConfig, metrics: dict[str, Any], epoch: int,
+def export_model(model: CTRModel | DomainModels, directory: str, dataset: str,
+                 examples: Examples, config: TrainConfig, metrics: dict[str, Any], epoch: int,
                  trained_splits: Sequence[str] = ()) -> str:
     """Writes a SavedModel, `model.json`, `golden.json` and `weights/`, in one step.
 
@@ -34,8 +35,9 @@ def export_model(model: CTRModel, directory: str, dataset: str, examples: Exampl
     the model by name and `domain`, and give `score`, the probability of a click, float32
     [batch]. The model is folded in the export (STAR 4.4) and not outside; the golden scores
     are those of the graph that was trained. `weights/` and the structure in `model.json` are
-    what `trainer.trained` makes the model of again; a model with parameters of each domain
-    beside it, which a learning framework keeps, is exported without.
+    what `trainer.trained` makes the model of again; of a model with differences of each domain
+    beside it, which a learning framework keeps, they are what `trainer.domain_parameters`
+    makes the shared model and the differences of.
 
     Args:
         model: to export; it can be trained on afterwards.
@@ -55,12 +57,11 @@ def export_model(model: CTRModel, directory: str, dataset: str, examples: Exampl
     scores = score_ids(model, golden, manifest.keep_negatives)
     partial = directory + '.exporting'
     shutil.rmtree(partial, ignore_errors=True)
-    domains = model.manifest.domains if isinstance(model, CTRModel) else manifest.domains
+    shared = model if isinstance(model, CTRModel) else model.shared
+    domains = shared.manifest.domains
     _save(model, RawValues(dataset, model.features, domains), manifest.keep_negatives, partial)
-    structure = None
-    if isinstance(model, CTRModel):
-        structure = to_mapping(structure_of(model, dataset))
-        tf.train.Checkpoint(model=model).write(os.path.join(partial, WEIGHTS))
+    structure = to_mapping(structure_of(shared, dataset))
+    kind = _write_weights(model, os.path.join(partial, WEIGHTS))
     write_golden(partial, golden.raw, scores)
     description = {
         'model': config.model.name, 'framework': config.framework,
@@ -72,13 +73,25 @@ def export_model(model: CTRModel, directory: str, dataset: str, examples: Exampl
         'parameters': int(sum(np.prod(variable.shape)
                               for variable in model.trainable_variables)),
         'epoch': epoch, 'validation': metrics, 'trained_splits': list(trained_splits),
-        'structure': structure,
+        'structure': None, 'domain_parameters': None,
+        **({kind: structure} if kind else {}),
     }
     with open(os.path.join(partial, MODEL_JSON), 'w', encoding='utf-8') as file:
         json.dump(description, file, indent=1, ensure_ascii=False)
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(partial, directory)
     return directory
+
+
+def _write_weights(model: CTRModel | DomainModels, path: str) -> str | None:
+    """Writes what the model can be made of again; under which key its structure is kept."""
+    if isinstance(model, CTRModel):
+        tf.train.Checkpoint(model=model).write(path)
+        return 'structure'
+    if not model.specific.follow:  # models of their own, which are trained anew
+        return None
+    tf.train.Checkpoint(model=model.shared, specific=model.specific.trackable()).write(path)
+    return 'domain_parameters'
 
 
 def score_ids(model: CTRModel, golden: GoldenBatch, keep_negatives: float) -> np.ndarray:

@@ -27,10 +27,13 @@ class DomainModels:
 
     Attributes:
         features: of the model.
+        shared: the model with theta_S.
+        specific: the parameters, as they were given.
     """
 
     def __init__(self, specific: SpecificParameters, model: CTRModel | None = None):
-        self._model, self._step = model or specific.model, specific.step
+        self.shared = self._model = model or specific.model
+        self.specific, self._step = specific, specific.step
         self._exported = {id(trained): variable for trained, variable in zip(
             specific.model.variables, self._model.variables, strict=True)}
         self.features = specific.model.features

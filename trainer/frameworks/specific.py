@@ -108,8 +108,7 @@ class SpecificParameters:
 
     def trackable(self) -> tf.train.Checkpoint:
         """All theta_i, for checkpoints."""
-        return tf.train.Checkpoint(**{f'domain_{domain}': difference for domain, difference
-                                      in enumerate(self.differences)})
+        return checkpoint_of(self.differences)
 
     def own_rows(self, variable: tf.Variable) -> np.ndarray:
         """A variable with a row for each domain, each row as it is in the domain's Theta."""
@@ -233,6 +232,12 @@ class SpecificParameters:
         for slots, block in zip(step.row_slots, own.rows, strict=True):
             for slot, _ in slots:
                 slot.scatter_update(tf.IndexedSlices(next(values), block.numbers))
+
+
+def checkpoint_of(differences: Iterable[Difference]) -> tf.train.Checkpoint:
+    """What saves and restores the differences of domains 0, 1, ..."""
+    return tf.train.Checkpoint(**{f'domain_{domain}': difference for domain, difference
+                                  in enumerate(differences)})
 
 
 def _on_host(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
