@@ -260,7 +260,15 @@ def _normalization(kind: str, num_domains: int, name: str) -> keras.layers.Layer
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras's layer with the call of the others; the domain does not matter to it."""
+    """Keras's layer with the call of the others; the domain does not matter to it.
+
+    Without batch normalization's fused kernel, by which Keras computes it: on CPUs TensorFlow
+    2.16's writes beyond its memory when it normalizes two batches at once, as `DomainModels`
+    does.
+    """
+
+    def _fused_can_be_used(self, ndims: int) -> bool:
+        return False
 
     def call(self, inputs: tf.Tensor, domain: object = None,
              training: bool = False) -> tf.Tensor:
