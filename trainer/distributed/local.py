@@ -1,0 +1,37 @@
+"""Variables that live as long as one call of the tf.function that makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorflow.python.ops import resource_variable_ops
+
+from trainer.keras import tf
+
+# TensorFlow's name for a resource that nobody else can find.
+_ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
+
+
+class Local(resource_variable_ops.BaseResourceVariable):
+    """A variable on the machine that runs the function, made anew by every call.
+
+    It can be read, assigned, gathered from and differentiated by as any `tf.Variable`. Keep
+    a reference to it for as long as the function may be called.
+
+    Args:
+        initial_value: a tensor.
+        shape: where the shape may change, with None for such axes; else the value's.
+        trainable: whether gradient tapes watch it.
+    """
+
+    def __init__(self, initial_value: tf.Tensor, shape: Any = None, trainable: bool = False):
+        value = tf.convert_to_tensor(initial_value)
+        shape = tf.TensorShape(value.shape if shape is None else shape)
+        handle = tf.raw_ops.VarHandleOp(dtype=value.dtype, shape=shape,
+                                        shared_name=_ANONYMOUS)
+        tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+        super().__init__(
+            trainable=trainable, shape=shape, dtype=value.dtype, handle=handle,
+            name='local', handle_name='local', unique_id=f'local_{id(handle)}',
+            in_graph_mode=False, synchronization=tf.VariableSynchronization.NONE,
+            aggregation=tf.VariableAggregation.NONE)
