@@ -1,0 +1,322 @@
+"""Epochs on workers and servers that are all in this process: what they compute."""
+
+import json
+
+import numpy as np
+import pytest
+from frameworks_by_hand import TwoParameters, gradient
+from trainer_dataset import write_dataset
+
+from beam_jobs.errors import UserError
+from trainer.config import ModelConfig, TrainConfig
+from trainer.distributed import caches as caches_module
+from trainer.distributed.cluster import Alone, task_of_environment
+from trainer.distributed.framework import Distributed, check_distributed
+from trainer.distributed.loads import Files, Reader, Slice, each_load
+from trainer.distributed.plans import Planner
+from trainer.examples import Examples
+from trainer.frameworks import make_framework
+from trainer.frameworks.order import Streams, batches_of, helper_domains
+from trainer.keras import keras, tf
+from trainer.models import build_model
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp('data') / 'tiny')
+    write_dataset(directory, {'train': {1: 130, 2: 70, 3: 17}, 'validation': {1: 20}})
+    return directory
+
+
+def made(dataset, framework, model=None, optimizer='sgd', options=None):
+    keras.utils.set_random_seed(1)
+    examples = Examples(dataset, 'train')
+    config = TrainConfig(
+        model=model or ModelConfig(name='mlp', embedding_dim=4, hidden_units=[6],
+                                   dropout=0.2, options={'id_dropout': 0.1}),
+        framework=framework, framework_options=options or {}, batch_size=16,
+        optimizer=optimizer, learning_rate=0.05)
+    return make_framework(config, build_model(examples.manifest, config.model), examples)
+
+
+STAR = ModelConfig(name='star', embedding_dim=4, hidden_units=[6], dropout=0.2)
+PLAIN = ModelConfig(name='mlp', embedding_dim=4, hidden_units=[6], normalization='none')
+
+
+def same(one, other, tolerance=1e-6):
+    np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=tolerance)
+
+
+@pytest.mark.parametrize(('name', 'model', 'optimizer', 'options'), [
+    ('alternate', None, 'adam', {}),
+    ('domain_negotiation', None, 'sgd', {'outer_rate': 0.3}),
+    ('domain_negotiation', STAR, 'adam', {'outer_optimizer': 'adagrad', 'outer_rate': 0.1}),
+    ('domain_regularization', PLAIN, 'adam', {'slots': 'loop', 'specific': 'dense'}),
+    ('mamdr', None, 'sgd', {}),
+    ('mamdr', STAR, 'momentum', {'helpers': 1}),
+])
+def test_one_worker_ends_every_epoch_as_one_process(dataset, monkeypatch, name, model,
+                                                    optimizer, options):
+    if model is not STAR:  # so that both kinds of table are seen
+        monkeypatch.setattr(caches_module, 'AHEAD', 0)
+        monkeypatch.setattr(caches_module, 'ROOM', 8)
+    here = made(dataset, name, model, optimizer, options)
+    there = made(dataset, name, model, optimizer, options)
+    distributed = Distributed(there, Alone(1, servers=3))
+    before = [variable.numpy() for variable in here.model.trainable_variables]
+    for epoch in range(2):
+        steps = list(here.epoch(epoch))
+        points = list(distributed.epoch(epoch))
+        assert sum(point.steps for point in points) == len(steps)
+        assert sum(point.rows for point in points) == sum(step.rows for step in steps)
+        for one, other in zip(here.model.variables, there.model.variables, strict=True):
+            same(one, other)
+        for one, other in zip(here.optimizer.variables, there.optimizer.variables,
+                              strict=True):
+            same(one, other)
+        for one, other in zip(*(getattr(getattr(each, 'specific', None), 'differences', [])
+                                for each in (here, there)), strict=True):
+            same_differences(one, other)
+    assert all((np.abs(variable.numpy() - old) > 1e-3).any() for variable, old
+               in zip(here.model.trainable_variables, before, strict=True))
+
+
+def same_differences(one, other):
+    assert one.there == other.there
+    for mine, theirs in zip([*one.dense, *one.extra], [*other.dense, *other.extra],
+                            strict=True):
+        same(mine, theirs)
+    for mine, theirs in zip(one.rows, other.rows, strict=True):
+        order, other_order = np.argsort(mine.numbers), np.argsort(theirs.numbers)
+        np.testing.assert_array_equal(mine.numbers.numpy()[order],
+                                      theirs.numbers.numpy()[other_order])
+        same(mine.values.numpy()[order], theirs.values.numpy()[other_order])
+
+
+def test_two_workers_send_the_outer_steps_of_their_own_inner_loops(dataset):
+    examples = Examples(dataset, 'train')
+    config = TrainConfig(framework='domain_negotiation', optimizer='sgd', learning_rate=0.1,
+                         framework_options={'outer_rate': 0.4}, batch_size=16, seed=3)
+    model = TwoParameters(examples)
+    framework = make_framework(config, model, examples)
+    distributed = Distributed(framework, Alone(workers=2))
+    rows = {domain: batch for domain in examples.domains for batch in
+            [next(each for each in examples.in_order(1000) if each['domain'] == domain)]}
+    theta = np.array([0.5, -1.0])
+    planner = Planner(examples, 16, 3)
+    for epoch in range(2):
+        (point,) = distributed.epoch(epoch)
+        trained = 0
+        for part in range(2):  # one after the other here, so the second sees the first's step
+            inner = theta
+            for load in planner.passes(epoch, part, 2):
+                (slice_,) = load.slices
+                for batch in load.batches:
+                    mine = {key: rows[slice_.domain][key][slice_.first + batch]
+                            for key in ('age', 'click')}
+                    inner = inner - 0.1 * gradient(inner, mine)
+                    trained += len(batch)
+            theta = theta + 0.4 * (inner - theta)
+        same([model.w.numpy(), model.b.numpy()], theta, 5e-6)
+        assert trained == point.rows == 217
+
+
+@pytest.mark.parametrize('kind', ['domain', 'mixed'])
+@pytest.mark.parametrize('parts', [1, 3])
+def test_joint_training_uses_every_row_once(dataset, kind, parts):
+    planner = Planner(Examples(dataset, 'train'), 16, seed=1)
+    loads = [load for part in range(parts)
+             for load in planner.in_proportion(2, kind, part, parts)]
+    assert rows_of(loads) == [(domain, row) for domain, count in ((1, 130), (2, 70), (3, 17))
+                              for row in range(count)]
+    sizes = [len(batch) for load in loads for batch in load.batches]
+    assert max(sizes) == 16
+    if kind == 'domain':
+        assert len(sizes) == 9 + 5 + 2  # no batch is cut into pieces
+        assert all(len({domain for domain, _ in read(load, [batch])}) == 1
+                   for load in loads for batch in load.batches)
+
+
+@pytest.mark.parametrize(('parts', 'at_once'), [(1, 1000), (2, 1000), (1, 40), (3, 32)])
+def test_passes_use_every_row_once_domain_after_domain(dataset, parts, at_once):
+    planner = Planner(Examples(dataset, 'train'), 16, seed=1, rows=at_once)
+    loads = [planner.passes(0, part, parts) for part in range(parts)]
+    assert rows_of([load for part in loads for load in part]) == [
+        (domain, row) for domain, count in ((1, 130), (2, 70), (3, 17)) for row in range(count)]
+    for part in loads:
+        order = [load.slices[0].domain for load in part]
+        assert len(set(order)) == 1 + sum(one != other for one, other
+                                          in zip(order, order[1:], strict=False))
+        assert all(load.slices[0].last - load.slices[0].first <= at_once for load in part)
+    again = planner.passes(1, 0, parts)
+    assert rows_in_order(again) != rows_in_order(loads[0])
+
+
+def read(load, batches):
+    """(domain, row in the domain's files) of the rows of some batches of a load."""
+    rows = [(each.domain, row) for each in load.slices for row in range(each.first, each.last)]
+    return [rows[number] for batch in batches for number in batch]
+
+
+def rows_in_order(loads):
+    return [row for load in loads for row in read(load, load.batches)]
+
+
+def rows_of(loads):
+    return sorted(rows_in_order(loads))
+
+
+@pytest.mark.parametrize('at_once', [1000, 48])
+def test_the_turns_of_domain_regularization_are_those_of_one_process(dataset, at_once):
+    examples = Examples(dataset, 'train')
+    planner = Planner(examples, 16, seed=1, rows=at_once)
+    targets = [2, 3, 1]
+    helpers = {target: helper_domains(examples, target, 2, 1, 0) for target in targets}
+    steps = {target: max(1, (batches_of(examples, target, 16) - 1) // 2) for target in targets}
+    planned = list(planner.turns(0, targets, helpers, steps))
+    streams = Streams(examples, 0, 16, 1)
+    keys = {domain: np.concatenate([batch['user_key'] for batch in examples.in_order(1000)
+                                    if batch['domain'] == domain]) for domain in targets}
+    for target, loads in zip(targets, planned, strict=True):
+        found = [[keys[load.slices[0].domain][row] for _, row in read(load, [batch])]
+                 for load in loads for batch in load.batches]
+        order = [domain for helper in helpers[target]
+                 for domain in [helper] * steps[target] + [target] * steps[target]]
+        assert [load.slices[0].domain for load in loads for _ in load.batches] == order
+        if at_once == 1000:
+            expected = [streams.take(domain)['user_key'].tolist() for domain in order]
+            assert found == expected
+        assert [load.begins for load in loads].count(True) == 2
+        assert [load.helped for load in loads].count(True) == 2
+
+
+def test_workers_read_what_the_files_hold(dataset):
+    examples = Examples(dataset, 'train')
+    reader = Reader(examples.features)
+    planner = Planner(examples, 16, seed=1)
+    loads = planner.passes(0)
+    loads[0].slices = [Slice(loads[0].slices[0].domain, 3, 12)]
+    loads[0].batches = [np.array([0, 8, 4])]
+    packed, found = Files(examples).pack(loads), []
+
+    @tf.function(autograph=False)
+    def run(packed):
+        def step(features, click):
+            names = sorted(features)
+            tf.py_function(lambda *values: found.append(dict(zip(
+                [*names, 'click'], [value.numpy() for value in values], strict=True))),
+                [*(features[name] for name in names), click], [])
+            return tf.reduce_mean(click)
+        return each_load(packed, lambda load: reader.each_batch(packed, load, step))
+    clicks, rows = run(packed)
+    batches = [batch for load in loads for batch in load.batches]
+    assert len(found) == len(batches) and rows == sum(map(len, batches))
+    assert clicks.numpy() == pytest.approx(sum(batch['click'].sum() for batch in found))
+    in_files = {int(batch['domain']): batch for batch in examples.in_order(1000)}
+    numbers = [(load.slices[0], batch) for load in loads for batch in load.batches]
+    for (slice_, batch), values in zip(numbers, found, strict=True):
+        expected = in_files[slice_.domain]
+        assert values['domain'] == slice_.domain
+        for name in (*(feature.name for feature in examples.features), 'click'):
+            np.testing.assert_array_equal(values[name], expected[name][slice_.first + batch])
+
+
+def test_rows_pulled_and_pushed_are_those_that_batches_hold(dataset, monkeypatch):
+    monkeypatch.setattr(caches_module, 'AHEAD', 0)
+    framework = made(dataset, 'domain_negotiation', PLAIN)
+    distributed = Distributed(framework, Alone(workers=2, servers=2))
+    list(distributed.epoch(0))
+    plain = Distributed(made(dataset, 'alternate', PLAIN), Alone(workers=2, servers=2))
+    list(plain.epoch(0))
+    examples = framework.examples
+    files = {int(batch['domain']): batch for batch in examples.in_order(1000)}
+    looked_up = {domain: np.concatenate(
+        [framework.model.embedding._locate(
+            batch[feature.name] if feature.kind == 'sequence'
+            else batch[feature.name][:, None], [feature]).numpy()
+         for feature in examples.features], axis=1) for domain, batch in files.items()}
+    with_caches = without = 0
+    for part in range(2):
+        loads = Planner(examples, 16, 1).passes(0, part, 2)
+        batches = [looked_up[load.slices[0].domain][load.slices[0].first + batch]
+                   for load in loads for batch in load.batches]
+        with_caches += len(np.unique(np.concatenate(batches)))
+        without += sum(len(np.unique(batch)) for batch in batches)
+    assert distributed.traffic[:2].tolist() == [with_caches, with_caches]
+    assert plain.traffic[:2].tolist() == [without, without]
+    assert without > 3 * with_caches
+    assert plain.traffic[2] > 3 * distributed.traffic[2] > 0
+
+
+def test_an_epoch_is_continued_where_it_was_cut(dataset):
+    options = {'helpers': 1}
+    whole, cut, rest = (made(dataset, 'mamdr', PLAIN, options=options) for _ in range(3))
+    list(Distributed(whole, Alone()).epoch(0))
+    distributed = Distributed(cut, Alone())
+    positions = []
+    for point in distributed.epoch(0):
+        positions.append(point.position)
+        if point.position == 1:
+            distributed.collect()
+            break
+    assert positions == [1]
+    for one, other in zip(cut.model.variables, rest.model.variables, strict=True):
+        other.assign(one)
+    list(Distributed(rest, Alone()).epoch(0, start=1))
+    for one, other in zip(whole.model.variables, rest.model.variables, strict=True):
+        same(one, other)
+    for one, other in zip(whole.specific.differences, rest.specific.differences, strict=True):
+        same_differences(one, other)
+
+
+@pytest.mark.parametrize(('changed', 'sentence'), [
+    ({'framework': 'pcgrad'}, 'pcgrad does not train on parameter servers, only joint, alter'),
+    ({'xla': True}, 'train.xla is for training in one process'),
+    ({'mixed_precision': True}, 'train.mixed_precision is for'),
+    ({'schedule': 'cosine'}, 'train.schedule is for'),
+    ({'stream_rows': 100_000}, 'train.stream_rows is for')])
+def test_refusals(changed, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_distributed(TrainConfig(**changed))
+
+
+def config(task, **cluster):
+    return json.dumps({'cluster': cluster, 'task': task})
+
+
+CHIEF = {'type': 'chief', 'index': 0}
+
+
+@pytest.mark.parametrize('text', [
+    None, '', '{}', config(CHIEF, chief=['a:1']), config(CHIEF, worker=['a:1'], ps=[]),
+    '{"environment": "cloud"}'])
+def test_a_process_by_itself_is_no_cluster(monkeypatch, text):
+    monkeypatch.delenv('TF_CONFIG', raising=False)
+    if text is not None:
+        monkeypatch.setenv('TF_CONFIG', text)
+    assert task_of_environment() is None
+
+
+def test_a_cluster_as_the_training_operator_names_it(monkeypatch):
+    monkeypatch.setenv('TF_CONFIG', json.dumps({
+        'cluster': {'chief': ['c-0:2222'], 'worker': ['w-0:2222', 'w-1:2222'],
+                    'ps': ['p-0:2222']},
+        'task': {'type': 'worker', 'index': 1}, 'environment': 'cloud'}))
+    task = task_of_environment()
+    assert (task.type, task.index) == ('worker', 1)
+    assert task.cluster['worker'] == ['w-0:2222', 'w-1:2222']
+
+
+@pytest.mark.parametrize(('text', 'sentence'), [
+    ('{', 'no JSON of the form'), ('[]', 'no JSON of the form'),
+    (config({}, chief=['a:1'], ps=['b:1']), 'no JSON of the form'),
+    (config(CHIEF, chief=['a:1'], worker=['b:1']), 'TF_CONFIG has 1 chief, 1 worker'),
+    (config(CHIEF, worker=['a:1'], ps=['b:1']), 'needs one chief'),
+    (config(CHIEF, chief=['a:1'], worker=['b:1'], ps=['c:1'], evaluator=['d:1']),
+     'needs one chief, which also evaluates'),
+    (config({'type': 'worker', 'index': 1}, chief=['a:1'], worker=['b:1'], ps=['c:1']),
+     'this process is worker 1, which its cluster has not')])
+def test_clusters_that_cannot_train(monkeypatch, text, sentence):
+    monkeypatch.setenv('TF_CONFIG', text)
+    with pytest.raises(UserError, match=sentence):
+        task_of_environment()
