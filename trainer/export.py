@@ -112,11 +112,11 @@ def _save(model: CTRModel, raw_values: RawValues, keep_negatives: float,
         # are written, as they are folded, and loading needs none of this project's code.
         module = tf.Module()
         module.raw_values = raw_values
-        encoded = tf.function(
-            score, autograph=False, input_signature=[encoded_signature(model.features)]
-        ).get_concrete_function()
+        of_ids = tf.function(score, autograph=False,
+                             input_signature=[encoded_signature(model.features)])
+        encoded = of_ids.get_concrete_function()
         raw = tf.function(
-            lambda values: score(raw_values(values)), autograph=False,
+            lambda values: of_ids(raw_values(values)), autograph=False,
             input_signature=[raw_signature(model.features)]).get_concrete_function()
         module.weights = [*encoded.variables]
         tf.saved_model.save(
