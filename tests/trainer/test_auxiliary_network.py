@@ -21,6 +21,12 @@ def test_two_layers_over_the_concatenation():
     for p in range(4):
         np.testing.assert_allclose(layer(x[domains == p], tf.constant(p)),
                                    expected[domains == p], atol=1e-5)
+    layer.fold()
+    np.testing.assert_allclose(layer(x, tf.constant(domains)), expected, atol=1e-5)
+    layer.domain_embedding.assign(layer.domain_embedding * 2)  # what is folded is a copy
+    np.testing.assert_allclose(layer(x, tf.constant(domains)), expected, atol=1e-5)
+    layer.unfold()
+    assert np.abs(layer(x, tf.constant(domains)) - expected).max() > 0.01
 
 
 def test_the_unseen_domain_starts_at_zero():

@@ -6,6 +6,7 @@ import pytest
 
 from trainer.keras import tf
 from trainer.layers.partitioned_normalization import PartitionedNormalization
+from trainer.layers.star_dense import StarDense
 
 DOMAINS, UNITS, EPSILON = 5, 3, 1e-3
 
@@ -133,6 +134,29 @@ def test_inference_does_not_depend_on_the_batch():
         np.testing.assert_allclose(alone, together[i:i + 1], atol=1e-6)
     layer.fold()
     np.testing.assert_allclose(layer(z, tf.constant(domains)), together, rtol=1e-5, atol=1e-5)
+
+
+def test_folded_into_the_layer_behind():
+    layer, _ = make()
+    rng = np.random.default_rng(0)
+    z, domains = batch(rng, rng.integers(1, 3, 20))
+    layer(z, tf.constant(domains), training=True)
+    dense = StarDense(2, DOMAINS, activation='relu')
+    dense.build(tf.TensorShape([None, UNITS]))
+    for variable in dense.variables:
+        variable.assign(rng.normal(size=variable.shape))
+    everyone = np.arange(20) % DOMAINS
+    normalized = layer(z, tf.constant(everyone)).numpy()
+    kernels = dense.kernel.numpy() * dense.domain_kernel.numpy()[everyone]
+    expected = np.maximum(np.einsum('bi,bio->bo', normalized, kernels) + dense.bias.numpy()
+                          + dense.domain_bias.numpy()[everyone], 0)
+    layer.fold()
+    dense.fold()
+    layer.fold_into(dense.folded)
+    np.testing.assert_array_equal(layer(z, tf.constant(everyone)), z)
+    np.testing.assert_allclose(dense(z, tf.constant(everyone)), expected, rtol=1e-4, atol=1e-4)
+    layer.unfold()
+    np.testing.assert_allclose(layer(z, tf.constant(everyone)), normalized, atol=1e-6)
 
 
 def test_gradients_against_finite_differences():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.keras import keras, tf
-from trainer.layers.domain_layer import DomainLayer, zero_row_then_uniform
+from trainer.layers.domain_layer import DomainLayer, FoldedDense, zero_row_then_uniform
 from trainer.layers.domain_rows import DomainRows
 
 
@@ -51,11 +51,23 @@ class AuxiliaryNetwork(DomainLayer):
         return self.domain_embedding
 
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
-        of_domain = tf.matmul(rows.take(self.domain_embedding),
-                              self.hidden_kernel[:self.embedding_dim])
-        of_features = tf.matmul(inputs, self.hidden_kernel[self.embedding_dim:])
-        hidden = tf.nn.relu(of_features + rows.spread(of_domain + self.hidden_bias))
+        if self.folded is not None and not training:
+            of_domain = tf.cast(rows.take(self.folded.bias), inputs.dtype)
+            kernel = tf.cast(self.folded.kernel, inputs.dtype)
+        else:
+            of_domain = tf.matmul(rows.take(self.domain_embedding),
+                                  self.hidden_kernel[:self.embedding_dim]) + self.hidden_bias
+            kernel = self.hidden_kernel[self.embedding_dim:]
+        hidden = tf.nn.relu(tf.matmul(inputs, kernel) + rows.spread(of_domain))
         return tf.matmul(hidden, self.output_kernel) + self.output_bias
+
+    def fold(self) -> None:
+        """Multiplies the domain's part of the first layer out for every domain."""
+        kernel = self.hidden_kernel[:self.embedding_dim]
+        self.folded = FoldedDense(
+            tf.Variable(self.hidden_kernel[self.embedding_dim:], trainable=False),
+            tf.Variable(tf.matmul(self.domain_embedding, kernel) + self.hidden_bias,
+                        trainable=False))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), 'units': self.units,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.keras import keras, tf
-from trainer.layers.domain_layer import DomainLayer
+from trainer.layers.domain_layer import DomainLayer, FoldedDense
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.moving_moments import keep_rate
 from trainer.layers.normalize import normalize
@@ -16,6 +16,11 @@ from trainer.layers.normalize import normalize
 class _Folded:
     scale: tf.Variable
     shift: tf.Variable
+
+
+@dataclass(eq=False)
+class _FoldedAway:
+    """The layer behind does it."""
 
 
 @keras.utils.register_keras_serializable('mdctr')
@@ -66,6 +71,8 @@ class PartitionedNormalization(DomainLayer):
         super().build(input_shape)
 
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
+        if isinstance(self.folded, _FoldedAway) and not training:
+            return inputs
         if self.folded is not None and not training:
             scale, shift = rows.take(self.folded.scale), rows.take(self.folded.shift)
             outputs = tf.cast(inputs, tf.float32) * rows.spread(scale) + rows.spread(shift)
@@ -129,6 +136,22 @@ class PartitionedNormalization(DomainLayer):
         self.folded = _Folded(
             tf.Variable(scale, trainable=False),
             tf.Variable(self.domain_beta + self.beta - mean * scale, trainable=False))
+
+    def fold_into(self, dense: FoldedDense) -> None:
+        """Moves what `fold` made into the dense layer behind, of which alone it is the input:
+
+            W^T (s (x) z + t) + b = (s (x) W)^T z + (W^T t + b)
+
+        for every domain, so that this layer costs nothing.
+
+        Args:
+            dense: of that layer; it is changed.
+        """
+        scale, shift = (tf.cast(each, dense.kernel.dtype)
+                        for each in (self.folded.scale, self.folded.shift))
+        dense.bias.assign_add(tf.linalg.matvec(dense.kernel, shift, transpose_a=True))
+        dense.kernel.assign(dense.kernel * scale[:, :, None])
+        self.folded = _FoldedAway()
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), 'momentum': self.momentum, 'epsilon': self.epsilon}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.keras import tf
 from trainer.layers.dropout import Dropout
+from trainer.layers.partitioned_normalization import PartitionedNormalization
 from trainer.layers.star_dense import StarDense
 from trainer.models.base import CTRModel, Inputs
 
@@ -22,6 +23,11 @@ class STAR(CTRModel):
         self.dropouts = [Dropout(self.config.dropout, seed=10 + i)
                          for i in range(len(self.hidden))]
         self.head = StarDense(1, self.num_domains, name='head')
+
+    def fold(self) -> None:
+        super().fold()
+        if isinstance(self.normalization, PartitionedNormalization):
+            self.normalization.fold_into(self.hidden[0].folded)
 
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
         outputs = inputs.flat
