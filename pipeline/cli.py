@@ -140,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument('--frameworks', type=_names,
                          help="learning frameworks between spaces; the configuration's own "
                          'when absent')
+    compare.add_argument('--references', type=_names, default=[],
+                         help='references from outside between spaces: boosted_trees')
     compare.add_argument('--seeds', type=int, default=3, help='runs of each (%(default)s)')
     compare.add_argument('--jobs', type=int, default=1,
                          help='runs at once, which divide the cores (%(default)s)')
@@ -384,7 +386,7 @@ def _names(text: str) -> list[str]:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from components.steps import dataset_directory
-    from pipeline.compare.methods import methods_of
+    from pipeline.compare.methods import methods_of, references_of
     from pipeline.compare.report import write_reports
     from pipeline.compare.run import compare
 
@@ -396,6 +398,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         return _compare_transfer(config, arguments)
     methods = methods_of(config.train, arguments.models,
                          arguments.frameworks or [config.train.framework])
+    methods += references_of(config.train, arguments.references)
     baseline = arguments.baseline or methods[0].name
     if baseline not in [method.name for method in methods]:
         raise UserError(f'--baseline {baseline} is none of the methods '
@@ -418,8 +421,9 @@ def _compare_transfer(config, arguments: argparse.Namespace) -> int:
     from pipeline.compare.transfer.run import compare_transfer
     from pipeline.compare.transfer.tables import write_tables
 
-    if arguments.frameworks:
-        raise UserError('--frameworks does not go with a configuration that has a section '
+    if arguments.frameworks or arguments.references:
+        which = '--frameworks' if arguments.frameworks else '--references'
+        raise UserError(f'{which} does not go with a configuration that has a section '
                         'continual, whose methods are compared period after period.')
     recipes = [recipe_of(text) for text in dict.fromkeys(arguments.models)]
     baseline = arguments.baseline or recipes[0].name

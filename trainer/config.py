@@ -19,6 +19,8 @@ class ModelConfig:
         auxiliary: whether STAR's auxiliary network (3.5) is added; absent, the architecture's
             own choice.
         dropout: after every hidden layer.
+        id_dropout: the share of ids that training takes for unseen values, so that these have
+            an embedding of their own, and no single id is relied on.
         embedding_l2: weight of the squared norm of the looked-up embeddings in the loss.
         exclude: features of the dataset that the model does not see.
         options: what this architecture alone takes.
@@ -30,6 +32,7 @@ class ModelConfig:
     normalization: Literal['none', 'bn', 'ln', 'pn'] | None = None
     auxiliary: bool | None = None
     dropout: float = setting(0.0, minimum=0, maximum=0.95)
+    id_dropout: float = setting(0.0, minimum=0, maximum=0.9)
     embedding_l2: float = setting(0.0, minimum=0)
     exclude: list[str] = setting([])
     options: dict[str, Any] = field(default_factory=dict)

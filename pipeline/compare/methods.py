@@ -12,15 +12,36 @@ from trainer.config import TrainConfig
 
 @dataclass(frozen=True)
 class Method:
-    """What is compared: an architecture under a learning framework.
+    """What is compared: an architecture under a learning framework, or a reference.
 
     Attributes:
         name: in the tables.
         train: the settings, of which the seed is replaced run by run.
+        reference: where it is no model of this project, its name in `REFERENCES`; of the
+            settings it takes the seed alone.
     """
 
     name: str
     train: TrainConfig
+    reference: str | None = None
+
+
+# `module:function`, which takes the dataset's directory, the split to score and a seed, and
+# returns `pipeline.compare.score.Scores`.
+REFERENCES = {'boosted_trees': 'pipeline.compare.boosted_trees:boosted_trees'}
+
+
+def references_of(train: TrainConfig, names: Sequence[str]) -> list[Method]:
+    """References from outside, by name.
+
+    Raises:
+        UserError: there is none of a name.
+    """
+    for name in names:
+        if name not in REFERENCES:
+            raise UserError(f'There is no reference {name}; there are '
+                            f'{", ".join(REFERENCES)}.')
+    return [Method(name, train, name) for name in dict.fromkeys(names)]
 
 
 def methods_of(train: TrainConfig, models: Sequence[str],

@@ -1,6 +1,7 @@
 """Trains every method of a comparison with every seed, and goes on where it stopped."""
 
 import dataclasses
+import importlib
 import json
 import multiprocessing
 import os
@@ -11,7 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 from components.steps import quiet_libraries
 from pipeline.compare.files import file_name, read_json, write_json
-from pipeline.compare.methods import Method
+from pipeline.compare.methods import REFERENCES, Method
+from pipeline.compare.score import Scores, score_split
 from pipeline.compare.table import Result, domain_bins
 from trainer.config import TrainConfig
 
@@ -70,7 +72,7 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
 def processes(jobs: int) -> ProcessPoolExecutor:
     """Processes that divide the cores: runs side by side on all cores each hinder the other."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    for name in ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'):
+    for name in ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS', 'OMP_NUM_THREADS'):
         os.environ.setdefault(name, threads)
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
                                initializer=quiet_libraries)
@@ -82,8 +84,9 @@ def _one(dataset: str, directory: str, method: Method, seed: int, split: str,
     from beam_jobs.options import to_mapping
 
     train = dataclasses.replace(method.train, seed=seed)
-    key = {'dataset': read_manifest(dataset).fingerprint, 'train': to_mapping(train),
-           'split': split}
+    what = ({'train': to_mapping(train)} if method.reference is None else
+            {'reference': method.reference, 'seed': seed})
+    key = {'dataset': read_manifest(dataset).fingerprint, 'split': split, **what}
     path = os.path.join(directory, file_name(method.name), f'seed-{seed}')
     finished = read_json(os.path.join(path, 'result.json'))
     if finished is not None and finished['key'] == key:
@@ -94,28 +97,27 @@ def _one(dataset: str, directory: str, method: Method, seed: int, split: str,
     os.makedirs(path, exist_ok=True)
     write_json(os.path.join(path, 'key.json'), key)
     print(label, flush=True)
-    result = _train_and_score(dataset, path, method.name, train, split)
+    result = _train_and_score(dataset, path, method, train, split)
     write_json(os.path.join(path, 'result.json'),
            {'key': key, 'result': dataclasses.asdict(result)})
-    shutil.rmtree(os.path.join(path, 'run'))  # what is compared is the figures
+    shutil.rmtree(os.path.join(path, 'run'), ignore_errors=True)  # the figures are compared
     return result
 
 
-def _train_and_score(dataset: str, path: str, name: str, train: TrainConfig,
+def _train_and_score(dataset: str, path: str, method: Method, train: TrainConfig,
                      split: str) -> Result:
     import numpy as np
 
     from beam_jobs.dataset import read_manifest
     from beam_jobs.metrics import auc, domain_metrics
-    from pipeline.compare.score import score_split
-    from trainer.keras import keras
-    from trainer.train import train as train_model
 
-    keras.backend.clear_session()
-    start = time.monotonic()
-    export = train_model(dataset, os.path.join(path, 'run'), train)
-    seconds = time.monotonic() - start
-    scores = score_split(dataset, split, export)
+    if method.reference is None:
+        scores, seconds, parameters = _scores_of_model(dataset, path, train, split)
+    else:
+        start, parameters = time.monotonic(), None
+        module, function = REFERENCES[method.reference].split(':')
+        scores = getattr(importlib.import_module(module), function)(dataset, split, train.seed)
+        seconds = time.monotonic() - start
     names = {0: 'unseen', **{domain.id: domain.name
                              for domain in read_manifest(dataset).domains}}
     metrics = domain_metrics(scores.domain, scores.user_key, scores.click, scores.score, names)
@@ -125,6 +127,19 @@ def _train_and_score(dataset: str, path: str, name: str, train: TrainConfig,
                                 for domain_name, of in metrics['domains'].items()}):
         chosen = np.isin(scores.domain, [ids[domain_name] for domain_name in domains])
         bins.append(auc(scores.click[chosen], scores.score[chosen]))
+    return Result(method.name, train.seed, metrics, bins, seconds, parameters)
+
+
+def _scores_of_model(dataset: str, path: str, train: TrainConfig,
+                     split: str) -> tuple[Scores, float, int]:
+    """The scores, the seconds of training and the number of parameters."""
+    from trainer.keras import keras
+    from trainer.train import train as train_model
+
+    keras.backend.clear_session()
+    start = time.monotonic()
+    export = train_model(dataset, os.path.join(path, 'run'), train)
+    seconds = time.monotonic() - start
     with open(os.path.join(export, 'model.json'), encoding='utf-8') as file:
         parameters = json.load(file)['parameters']
-    return Result(name, train.seed, metrics, bins, seconds, parameters)
+    return score_split(dataset, split, export), seconds, parameters

@@ -21,7 +21,7 @@ class Result:
             `beam_jobs.metrics.domain_metrics` makes it.
         bins: AUC by bin of domains, head first (`auc_by_bin`); None where undefined.
         seconds: of training.
-        parameters: trained numbers of the model.
+        parameters: trained numbers of the model; None of a reference from outside.
     """
 
     method: str
@@ -29,7 +29,7 @@ class Result:
     metrics: dict[str, Any]
     bins: list[float | None]
     seconds: float
-    parameters: int
+    parameters: int | None
 
 
 def domain_bins(impressions: dict[str, int], bins: int = 5) -> list[list[str]]:

@@ -45,7 +45,7 @@ def to_markdown(rows: Sequence[dict[str, Any]], baseline: str) -> str:
                  number(row['pcoc'], 3), number(row['domain_auc'], 4),
                  number(row['rank'], 1), _share(row['uplift']),
                  ' '.join(number(value, 4) for value in row['bins']),
-                 number(row['seconds'], 0), f'{row["parameters"]:,}']
+                 number(row['seconds'], 0), number(row['parameters'], 0)]
         if closed:
             cells[8:8] = [f'{_share(row["auc_closed"])} / {_share(row["gauc_closed"])}']
         lines.append('| ' + ' | '.join(cells) + ' |')

@@ -21,12 +21,12 @@ TRAIN = TrainConfig(model=ModelConfig(name='mlp', embedding_dim=2, hidden_units=
 
 
 def test_variants_change_the_model_section_or_its_options():
-    plain, variant = methods_of(TRAIN, ['star', 'star:normalization=bn,id_dropout=0.25'],
+    plain, variant = methods_of(TRAIN, ['star', 'star:normalization=bn,domain_feature=true'],
                                 ['joint'])
     assert plain.train.model.name == 'star' and plain.train.model.normalization is None
     assert variant.train.model.normalization == 'bn'
-    assert variant.train.model.options == {'id_dropout': 0.25}
-    assert variant.name == 'star:normalization=bn,id_dropout=0.25'
+    assert variant.train.model.options == {'domain_feature': True}
+    assert variant.name == 'star:normalization=bn,domain_feature=true'
 
 
 def test_every_model_under_every_framework():

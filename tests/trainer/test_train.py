@@ -19,7 +19,7 @@ from trainer.golden import check_golden, read_golden
 from trainer.train import train
 
 MODEL = ModelConfig(name='star', embedding_dim=4, hidden_units=[8, 4], dropout=0.2,
-                    options={'id_dropout': 0.1})
+                    id_dropout=0.1)
 CONFIG = TrainConfig(model=MODEL, batch_size=16, epochs=3, learning_rate=0.01,
                      checkpoint_steps=10, patience=5)
 

@@ -20,7 +20,7 @@ from trainer.train import train
 from trainer.trained import Initial, load_trained, read_trained, start_model
 from trainer.vocabularies import known_by
 
-MODEL = ModelConfig('mlp', embedding_dim=4, hidden_units=[8, 4], options={'id_dropout': 0.1})
+MODEL = ModelConfig('mlp', embedding_dim=4, hidden_units=[8, 4], id_dropout=0.1)
 CONFIG = TrainConfig(model=MODEL, batch_size=64, epochs=2, learning_rate=0.01)
 
 

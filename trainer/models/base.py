@@ -69,12 +69,10 @@ class CTRModel(keras.Model):
 
         Attributes:
             domain_feature: the domain is one more feature with its own embedding.
-            id_dropout: the share of ids that training takes for unseen values.
             auxiliary_units: the width of the auxiliary network's hidden layer.
         """
 
         domain_feature: bool = False
-        id_dropout: float = setting(0.0, minimum=0, maximum=0.9)
         auxiliary_units: int = setting(16, minimum=1)
 
     NORMALIZATION: ClassVar[str] = 'bn'
@@ -98,7 +96,7 @@ class CTRModel(keras.Model):
                                           trainable=False, experimental_autocast=False)
         self.embedding = FeatureEmbedding(
             self.features, config.embedding_dim, l2=config.embedding_l2,
-            id_dropout=options.id_dropout, seed=1)
+            id_dropout=config.id_dropout, seed=1)
         self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim,
                                            name='domain_feature')
                              if options.domain_feature else None)

@@ -143,7 +143,7 @@ class OwnEmbeddings(CrossDomainModel):
         if not shared:
             raise UserError(f'The model {config.name} needs features of the user and others: '
                             'leave more in (model.exclude).')
-        kwargs = {'l2': config.embedding_l2, 'id_dropout': self.options.id_dropout}
+        kwargs = {'l2': config.embedding_l2, 'id_dropout': config.id_dropout}
         self.embedding = FeatureEmbedding(shared, config.embedding_dim, seed=1, **kwargs)
         self.own_embedding = DomainFeatureEmbedding(
             own, config.embedding_dim, self.num_parts, seed=2, name='own_embedding', **kwargs)

@@ -74,12 +74,10 @@ def _check_same(model: CTRModel, other: CTRModel, name: str) -> None:
 
 
 def _settings(model: CTRModel) -> dict[str, Any]:
-    options = {key: value for key, value in to_mapping(model.options).items()
-               if key != 'id_dropout'}
     return {'the architecture': model.config.name, 'embedding_dim': model.config.embedding_dim,
             'hidden_units': list(model.config.hidden_units),
             'normalization': type(model.normalization).__name__,
-            'auxiliary': model.auxiliary is not None, 'options': options}
+            'auxiliary': model.auxiliary is not None, 'options': to_mapping(model.options)}
 
 
 def _meaning(feature: Feature) -> Feature:

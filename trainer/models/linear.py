@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def linear_term(model: CTRModel) -> LinearTerm:
     """A weight for every id that `model` embeds; dropped ids are dropped in both."""
-    options = model.options
-    return LinearTerm(model.features, model.num_domains, options.domain_feature,
-                      l2=model.config.embedding_l2, id_dropout=options.id_dropout,
-                      seed=1, name='linear')
+    config = model.config
+    return LinearTerm(model.features, model.num_domains, model.options.domain_feature,
+                      l2=config.embedding_l2, id_dropout=config.id_dropout, seed=1,
+                      name='linear')
