@@ -2,6 +2,8 @@
 
 1. An epoch of MAMDR against (k + 1) epochs of joint training, k helpers a domain.
 2. A snapshot, an inner step and a move with vocabularies of 1,000 and of 10,000,000 ids.
+3. With `--many 50 500 5000` alone: a step of STAR, and what MAMDR's specific parameters cost a
+   domain, at so many domains.
 
 Epochs are timed in turn and the least of several is taken; the first, which traces, is not.
 Processor seconds, of all threads, are beside those of the clock: on a machine that does other
@@ -11,9 +13,11 @@ work too, the clock says little.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +45,12 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--model', default='mlp')
     parser.add_argument('--helpers', type=int, nargs='+', default=[1, 3, 5])
+    parser.add_argument('--many', type=int, nargs='+', default=[],
+                        help='numbers of domains, for the third table alone')
     arguments = parser.parse_args()
+    if arguments.many:
+        many_domains(arguments.many)
+        return
     epochs(arguments)
     vocabularies(arguments.repeats)
 
@@ -108,11 +117,67 @@ def loop_costs(size: int, repeats: int, steps: int = 10) -> list[float]:
     return np.min(costs, axis=0).tolist()
 
 
-def framework(examples: Examples, model: str, name: str, options: dict):
+def many_domains(counts: list[int], rows: int = 40, vocabulary: int = 100_000) -> None:
+    """Prints what a step and a domain cost at several numbers of domains."""
+    print(f'{rows} rows a domain, batches of {rows // 2}, {FEATURES} features of '
+          f'{vocabulary:,} ids; processor time')
+    print(f'{"":>9}{"STAR":>24}{"MAMDR, specific parameters of all variables":>55}')
+    print(f'{"domains":>9}{"ms a step":>12}{"MiB":>12}{"ms a domain":>14}{"KiB a domain":>14}'
+          f'{"of a copy":>12}{"checkpoint, s":>15}')
+    for count in counts:
+        examples = made_up(rows * count, count, vocabulary, even=True)
+        print(f'{count:>9}', *(f'{each:>11.2f}' for each in star_costs(examples, rows // 2)),
+              '{:>13.2f} {:>13.1f} {:>11.1%} {:>14.2f}'.format(
+                  *mamdr_costs(examples, rows // 2)), flush=True)
+
+
+def star_costs(examples: Examples, size: int, steps: int = 200) -> tuple[float, float]:
+    """Milliseconds of a step, and MiB of the model's and the optimizer's variables."""
+    each = framework(examples, 'star', 'joint', {}, size, [32, 16])
+    batches = list(itertools.islice(examples.epoch(0, size), steps + 20))
+    best = float('inf')
+    for part in (batches[:20], *np.array_split(np.array(batches, object)[20:], 5)):
+        start = time.process_time()
+        for batch in part:
+            loss = each.step(batch)
+        float(loss)
+        if part is not batches[:20]:
+            best = min(best, (time.process_time() - start) / len(part))
+    variables = [*each.model.variables, *each.optimizer.variables]
+    return best * 1000, sum(variable.numpy().nbytes for variable in variables) / 2**20
+
+
+def mamdr_costs(examples: Examples, size: int, domains: int = 40) -> tuple[float, ...]:
+    """Of algorithm 2: milliseconds a domain, KiB of its theta_i and their share of a whole
+    copy of the model; then seconds of a checkpoint in which every domain has one."""
+    each = framework(examples, 'mlp', 'mamdr', {'helpers': 1}, size, [32, 16])
+    regularization, specific = each.regularization, each.specific
+    targets = examples.domains[:domains]
+    best = float('inf')
+    for number in range(4):
+        start = time.process_time()
+        for progress in regularization.epoch(number, targets=targets):
+            float(progress.loss)
+        if number:
+            best = min(best, (time.process_time() - start) / len(targets))
+    mine = [len(specific.differences[domain].serialize()) for domain in targets]
+    copy = sum(variable.numpy().nbytes for variable in each.model.trainable_variables)
+    for domain in examples.domains[domains:]:
+        specific.differences[domain].copy_from(specific.differences[targets[0]])
+    with tempfile.TemporaryDirectory() as directory:
+        start = time.process_time()
+        specific.trackable().write(os.path.join(directory, 'all'))
+        saved = time.process_time() - start
+    return best * 1000, np.mean(mine) / 1024, np.mean(mine) / copy, saved
+
+
+def framework(examples: Examples, model: str, name: str, options: dict, size: int = BATCH,
+              hidden_units: Sequence[int] = (256, 128, 64)):
     """A framework over a new model of the usual size."""
     keras.utils.set_random_seed(1)
-    config = TrainConfig(model=ModelConfig(name=model), framework=name, batches='domain',
-                         framework_options=options, batch_size=BATCH)
+    config = TrainConfig(model=ModelConfig(name=model, hidden_units=list(hidden_units)),
+                         framework=name, batches='domain', framework_options=options,
+                         batch_size=size)
     return make_framework(config, build_model(examples.manifest, config.model), examples)
 
 
@@ -128,10 +193,12 @@ class MadeUp(Examples):
         self._all = Columns.concatenate([columns[domain] for domain in self.domains])
 
 
-def made_up(rows: int, domains: int, size: int, names: int = FEATURES) -> Examples:
-    """Rows of random ids; the domains' shares fall from first to last, one to three."""
+def made_up(rows: int, domains: int, size: int, names: int = FEATURES,
+            even: bool = False) -> Examples:
+    """Rows of random ids; the domains' shares fall from first to last, one to three, or are
+    equal."""
     rng = np.random.default_rng(0)
-    shares = np.linspace(1, 1 / 3, domains)
+    shares = np.linspace(1, 1 if even else 1 / 3, domains)
     counts = np.maximum(1, rows * shares / shares.sum()).astype(int)
     features = [Feature(f'f{i}', 'categorical', 'user', size, vocabulary=f'f{i}')
                 for i in range(names)]
