@@ -1,6 +1,7 @@
 """Trains every method of a comparison with every seed, and goes on where it stopped."""
 
 import dataclasses
+import gc
 import importlib
 import json
 import multiprocessing
@@ -137,6 +138,7 @@ def _scores_of_model(dataset: str, path: str, train: TrainConfig,
     from trainer.train import train as train_model
 
     keras.backend.clear_session()
+    gc.collect()  # models of the runs before and their graphs refer to each other
     start = time.monotonic()
     export = train_model(dataset, os.path.join(path, 'run'), train)
     seconds = time.monotonic() - start

@@ -1,6 +1,7 @@
 """The models of one seed, each trained once, whichever methods use it."""
 
 import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -96,6 +97,7 @@ class Walk:
                   domains=list(domains),
                   initial=initial and Initial(initial.export, parts, tuple(id_features)),
                   source=source and source.export)
+            gc.collect()  # a model and its graphs refer to each other
             found = {'digest': digest, 'seconds': time.monotonic() - start}
             shutil.rmtree(os.path.join(path, 'checkpoints'), ignore_errors=True)
             shutil.rmtree(os.path.join(path, 'logs'), ignore_errors=True)
