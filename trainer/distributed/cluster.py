@@ -119,6 +119,8 @@ class Cluster:
                 tf.train.ClusterSpec(task.cluster), task_type=task.type, task_id=task.index,
                 rpc_layer='grpc'))
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self.strategy)
+        # Its destructor would wait for a worker that is lost, and the process never end.
+        self._coordinator._cluster.stop = lambda: None
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Runs functions on the workers, each on whichever is free; their results.

@@ -1,0 +1,63 @@
+"""Training by two workers and two parameter servers that are processes of this machine."""
+
+import json
+import re
+import time
+
+import pytest
+from server_processes import Processes
+from trainer_dataset import write_dataset
+
+from trainer.config import ModelConfig, TrainConfig
+from trainer.golden import check_golden
+from trainer.train import train
+
+CONFIG = TrainConfig(
+    model=ModelConfig(name='mlp', embedding_dim=4, hidden_units=[8], normalization='ln'),
+    framework='mamdr', framework_options={'helpers': 1}, batch_size=4, epochs=3,
+    learning_rate=0.005, patience=5, checkpoint_steps=100)
+TOLERANCE = 0.02  # of the AUC: workers do not wait for each other, so no two runs are alike
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    directory = str(tmp_path / 'tiny')
+    write_dataset(directory, {'train': {1: 3500, 2: 1500, 3: 500},
+                              'validation': {1: 1500, 2: 1000, 3: 500}})
+    return directory
+
+
+@pytest.fixture
+def processes(dataset, tmp_path):
+    made = Processes(tmp_path, dataset, CONFIG)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def auc(exported):
+    with open(f'{exported}/model.json', encoding='utf-8') as file:
+        return json.load(file)['validation']['overall']['auc']
+
+
+def test_training_outlives_its_chief_and_a_worker(processes, dataset, tmp_path):
+    run = tmp_path / 'run'
+    processes.start('chief', run=run)
+    processes.wait_until(lambda _: (run / 'checkpoints/checkpoint').exists())
+    processes.kill('chief')  # after the first epoch's negotiation
+    assert not (run / 'export').exists()
+
+    processes.start('chief', run=run)
+    processes.wait_until(lambda output: 'epoch 1: validation' in output)
+    time.sleep(0.7)
+    processes.kill('worker', 0)  # in the inner loops of the second epoch
+    output = processes.finish()
+    assert re.search(r'Continuing at epoch 1, step [1-9]', output)
+    assert 'Worker /job:worker/replica:0/task:0 failed' in output
+    assert [int(epoch) for epoch in re.findall(r'epoch (\d): validation', output)] == [1, 2, 3]
+    assert check_golden(str(run / 'export')) is None
+
+    of_one_process = auc(train(dataset, str(tmp_path / 'single'), CONFIG))
+    assert of_one_process > 0.7
+    assert auc(run / 'export') > of_one_process - TOLERANCE
