@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from beam_jobs.simulation.presets import find_preset
 from pipeline.cli import _parser
 from pipeline.config import built_in_names, load_config
 
@@ -28,5 +29,8 @@ def test_the_example_configuration_is_valid(tmp_path):
 @pytest.mark.parametrize('command', _commands())
 def test_its_commands_are_understood(command):
     parsed, _ = _parser().parse_known_args(shlex.split(command)[1:])
+    if hasattr(parsed, 'preset'):
+        find_preset(parsed.preset)
+        return
     name = parsed.config
     assert name in built_in_names() or name == 'shops.yaml'
