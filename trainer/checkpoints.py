@@ -11,6 +11,7 @@ from typing import Any
 from beam_jobs.errors import UserError
 from trainer.frameworks.base import Framework
 from trainer.keras import tf
+from trainer.weight_average import WeightAverage
 
 _KEPT = 2
 
@@ -51,12 +52,14 @@ class Checkpoints:
         directory: of the checkpoints.
         identity: what must be equal for a run to be continued (plain values).
         framework: whose weights and state are saved.
+        average: of its weights, where one is kept.
 
     Raises:
         UserError: the directory holds the unfinished run of another identity.
     """
 
-    def __init__(self, directory: str, identity: dict[str, Any], framework: Framework):
+    def __init__(self, directory: str, identity: dict[str, Any], framework: Framework,
+                 average: WeightAverage | None = None):
         self._directory = directory
         self._identity_path = os.path.join(directory, 'run.json')
         self._finished_path = os.path.join(directory, 'finished')
@@ -66,9 +69,10 @@ class Checkpoints:
         self._state = tf.Variable(json.dumps(asdict(RunState())), dtype=tf.string,
                                   trainable=False)
         self._weights = tf.train.Checkpoint(**framework.weights())
+        state = framework.state() | (average.state() if average else {})
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(run=self._state, weights=self._weights,
-                                state=tf.train.Checkpoint(**framework.state())),
+                                state=tf.train.Checkpoint(**state)),
             directory, max_to_keep=_KEPT)
 
     def restore(self) -> RunState:

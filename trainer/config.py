@@ -66,6 +66,8 @@ class TrainConfig:
         patience: training stops when the validation split has not become better for so many
             epochs, and the best epoch's weights are kept.
         stop_by: what is compared: `gauc` is to rise, `auc` to rise, or `log_loss` to fall.
+        average: what is validated, kept and exported is the mean of the weights at the ends
+            of the epochs so far; training itself goes on from the weights as they are.
         checkpoint_steps: a checkpoint is written every so many steps and after each epoch.
         seed: of initialization, shuffling and dropout.
         mixed_precision: float16 computation with float32 variables, for GPUs.
@@ -86,6 +88,7 @@ class TrainConfig:
     stream_rows: int = setting(0, minimum=0)
     patience: int = setting(2, minimum=1)
     stop_by: Literal['gauc', 'auc', 'log_loss'] = 'gauc'
+    average: bool = False
     checkpoint_steps: int = setting(500, minimum=1)
     seed: int = setting(1, minimum=0)
     mixed_precision: bool = False

@@ -28,6 +28,7 @@ from trainer.summaries import domain_summaries
 from trainer.tensorboard import Logs
 from trainer.trained import Initial, start_model
 from trainer.validation import stopping_value, validate
+from trainer.weight_average import WeightAverage
 
 _LINE_SECONDS = 5.0
 
@@ -69,6 +70,8 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
             does not fit; or an unfinished run of something else in `run_directory`.
     """
     cluster = join_cluster(config)
+    if cluster is not None and config.average:
+        raise UserError('train.average does not go with parameter servers: leave it out.')
     manifest = read_manifest(dataset)
     examples = _examples(dataset, train_split, config, domains)
     validation = (None if validation_split is None
@@ -83,19 +86,20 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
         _check_finish(framework, validation)
         if cluster is not None:
             framework = Distributed(framework, cluster)
+        average = WeightAverage(framework.weights()) if config.average else None
         checkpoints = Checkpoints(
             os.path.join(run_directory, 'checkpoints'),
             {'configuration': to_mapping(config), 'dataset': manifest.fingerprint,
              'splits': [examples.splits, validation and validation.splits],
              'domains': domains and list(domains), 'start': start.identity,
-             **({} if cluster is None else {'parameter servers': True})}, framework)
+             **({} if cluster is None else {'parameter servers': True})}, framework, average)
         state = checkpoints.restore()
         if state.step:
             logger.info('Continuing at epoch %d, step %d.', state.epoch + 1, state.step)
         else:
             shutil.rmtree(os.path.join(run_directory, 'logs'), ignore_errors=True)
         logs = Logs(os.path.join(run_directory, 'logs'))
-        _Run(config, framework, validation, checkpoints, logs, state).train()
+        _Run(config, framework, validation, checkpoints, logs, state, average).train()
         checkpoints.restore_best(state.best_epoch)
         if validation is not None and framework.finish(validation):
             state.best_metrics = validate(framework, validation)
@@ -115,7 +119,8 @@ class _Run:
 
     def __init__(self, config: TrainConfig, framework: Framework,
                  validation: Examples | None, checkpoints: Checkpoints, logs: Logs,
-                 state: RunState):
+                 state: RunState, average: WeightAverage | None):
+        self.average = average
         self.config, self.framework, self.validation = config, framework, validation
         self.checkpoints, self.logs, self.state = checkpoints, logs, state
 
@@ -125,7 +130,12 @@ class _Run:
             if state.position is None:
                 state.epoch, state.position, state.rows = state.epoch + 1, 0, 0
             self._epoch()
-            self._validate()
+            if self.average is None:
+                self._validate()
+            else:
+                self.average.add()
+                with self.average.in_place():
+                    self._validate()
             state.position = None
             self.checkpoints.save(state)
 

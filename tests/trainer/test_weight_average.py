@@ -1,0 +1,96 @@
+"""The mean of epochs' weights, against NumPy, and over a run that is cut."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from trainer_dataset import write_dataset
+
+from trainer.checkpoints import Checkpoints
+from trainer.config import ModelConfig, TrainConfig
+from trainer.keras import keras, tf
+from trainer.train import train
+from trainer.weight_average import WeightAverage
+
+
+def test_means_and_what_comes_back():
+    rng = np.random.default_rng(2)
+    layer = keras.layers.Dense(3)
+    layer.build((None, 2))
+    count = tf.Variable(7)
+    average = WeightAverage({'layer': layer, 'parts': {'count': count}})
+    seen = []
+    for _ in range(3):
+        values = [rng.normal(size=weight.shape).astype(np.float32) for weight in layer.weights]
+        layer.set_weights(values)
+        count.assign_add(1)
+        average.add()
+        seen.append(values)
+    with average.in_place():
+        for part, weight in enumerate(layer.get_weights()):
+            np.testing.assert_allclose(weight, np.mean([of[part] for of in seen], axis=0),
+                                       atol=1e-6)
+        assert count.numpy() == 10  # a number of steps has no mean
+    for weight, last in zip(layer.get_weights(), seen[-1], strict=True):
+        np.testing.assert_array_equal(weight, last)
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp('average') / 'd')
+    write_dataset(path, {'train': {1: 60, 2: 30}, 'validation': {1: 20, 2: 9}})
+    return path
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{
+        'model': ModelConfig('star', hidden_units=[4], embedding_dim=3), 'batch_size': 10,
+        'epochs': 2, 'patience': 9, 'learning_rate': 0.05, 'checkpoint_steps': 4,
+        'average': True, **changes})
+
+
+def weights_of(directory: str) -> dict[str, np.ndarray]:
+    path = str(next(pathlib.Path(directory).glob('checkpoints/best-*.index')).with_suffix(''))
+    return {name: tf.train.load_variable(path, name)
+            for name, _ in tf.train.list_variables(path)
+            if name.startswith('model') and 'OBJECT' not in name}
+
+
+def test_the_export_has_the_mean_of_two_epochs(dataset, tmp_path):
+    """Validation is left out, so the last epoch's weights are kept."""
+    for name, changes in (('one', {'epochs': 1}), ('two', {}), ('mean', {})):
+        train(dataset, str(tmp_path / name), config(average=name == 'mean', **changes),
+              validation_split=None)
+    one, two, mean = (weights_of(str(tmp_path / name)) for name in ('one', 'two', 'mean'))
+    assert len(mean) > 5
+    for name, value in mean.items():
+        if value.dtype == np.float32:
+            np.testing.assert_allclose(value, (one[name] + two[name]) / 2, atol=1e-6)
+    assert any((one[name] != two[name]).any() for name in mean)
+
+
+class _Cut(Exception):
+    pass
+
+
+def test_a_run_that_continues_has_the_same_mean(dataset, tmp_path, monkeypatch):
+    whole = train(dataset, str(tmp_path / 'whole'), config(epochs=3))
+    save, calls = Checkpoints.save, []
+
+    def save_and_die(self, state):
+        save(self, state)
+        calls.append(state.step)
+        if len(calls) == 4:
+            raise _Cut
+
+    monkeypatch.setattr(Checkpoints, 'save', save_and_die)
+    with pytest.raises(_Cut):
+        train(dataset, str(tmp_path / 'cut'), config(epochs=3))
+    monkeypatch.undo()
+    assert calls[-1] > 9  # in the second epoch
+    keras.backend.clear_session()
+    again = train(dataset, str(tmp_path / 'cut'), config(epochs=3))
+    one, other = (json.loads((pathlib.Path(path) / 'golden.json').read_text())['scores']
+                  for path in (whole, again))
+    assert one == other
