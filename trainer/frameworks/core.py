@@ -107,6 +107,7 @@ class InnerStep(TrainStep):
             dense, rows, tf.TensorSpec([], tf.float32)])
         self._resets = tf.function(self._reset, autograph=False, input_signature=[
             [block.numbers for block in rows]])
+        self._takes = tf.function(self._take, autograph=False, input_signature=[])
         self._restores = tf.function(self.put, autograph=False,
                                      input_signature=[dense, rows])
 
@@ -117,8 +118,7 @@ class InnerStep(TrainStep):
 
     def take(self) -> None:
         """Starts a loop at the variables as they are now."""
-        self.stamps.forget()
-        self.snapshot.start(self.read())
+        self.snapshot.start(self._takes())
 
     def move(self, rate: float) -> None:
         """theta <- theta + rate (theta~ - theta), from the snapshot theta to the values theta~.
@@ -146,6 +146,10 @@ class InnerStep(TrainStep):
     def read(self) -> list[tf.Tensor]:
         """The values of the variables that are saved whole."""
         return [self.variables[place].read_value() for place in self.dense_places]
+
+    def _take(self):
+        self.stamps.forget()
+        return self.read()
 
     def _step(self, gradients_of, features, click):
         loss, gradients = gradients_of(features, click)

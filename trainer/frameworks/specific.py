@@ -102,6 +102,7 @@ class SpecificParameters:
         others = [tf.TensorSpec(variable.shape, variable.dtype) for variable in self.extra]
         self._puts = tf.function(self._put, autograph=False,
                                  input_signature=[dense, rows, others])
+        self._enters = tf.function(self._enter, autograph=False, input_signature=[])
         self._firsts = tf.function(self._first, autograph=False, input_signature=[rows])
         self._takes = tf.function(self._take_back, autograph=False,
                                   input_signature=[dense, rows, others])
@@ -134,11 +135,11 @@ class SpecificParameters:
         """Theta <- theta_S + theta_i."""
         step, own = self.step, self.differences[domain]
         self._domain = domain
-        self._stamps.forget()
-        self._shared = step.read(), [variable.read_value() for variable in self.extra]
         self._blocks: list[list[Rows]] = [[] for _ in step.row_places]
-        if own.there:
-            shared = self._puts(own.dense, own.rows, own.extra)
+        if not own.there:
+            self._shared = self._enters()
+        else:
+            self._shared, shared = self._puts(own.dense, own.rows, own.extra)
             self._blocks = [[Rows(block.numbers, values)]
                             for block, values in zip(own.rows, shared, strict=True)]
             if self._with_slots:
@@ -168,9 +169,14 @@ class SpecificParameters:
         if self._with_slots:
             step.reset_slots([block.numbers for block in blocks])
 
+    def _enter(self):
+        """Forgets what was touched; the shared values of whole variables."""
+        self._stamps.forget()
+        return self.step.read(), [variable.read_value() for variable in self.extra]
+
     def _put(self, dense, rows, extra):
-        """Puts theta_i on theta_S; the shared values of its rows."""
-        step, shared = self.step, []
+        """Puts theta_i on theta_S; the shared values of whole variables and of its rows."""
+        step, shared, whole = self.step, [], self._enter()
         for place, value in zip(step.dense_places, dense, strict=True):
             variable = step.variables[place]
             (variable.assign_add if self.follow else variable.assign)(value)
@@ -182,7 +188,7 @@ class SpecificParameters:
             self._stamps.touch(number, block.numbers)
         for variable, value in zip(self.extra, extra, strict=True):
             variable.assign(value)
-        return shared
+        return whole, shared
 
     def _first(self, rows):
         """Those rows that are touched for the first time since `enter`: their old values are
