@@ -98,6 +98,8 @@ class DomainRows:
         """
         if bias is None:
             bias = tf.zeros([tf.shape(weights)[0], weights.shape[2]], weights.dtype)
+        if shared is not None:  # a variable, of which mixed precision casts what is read
+            shared = tf.convert_to_tensor(shared)
         if not self.single and self.num_domains <= _UNROLLED:
             slots = tf.pad(self._counts, [[0, self.num_domains - tf.size(self._counts)]])
             return _dense_unrolled(rows, weights, bias, slots, self.num_domains, shared)
