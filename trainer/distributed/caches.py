@@ -259,7 +259,7 @@ class RowCache:
     def _pull(self, rows: tf.Tensor) -> None:
         first = self._size.read_value()
         size = self._size.assign_add(tf.size(rows, tf.int64), read_value=True)
-        room = tf.cast(tf.shape(self._numbers.read_value())[0], tf.int64)
+        room = tf.raw_ops.VariableShape(input=self._numbers.handle, out_type=tf.int64)[0]
         tf.cond(size > room, lambda: self._grow(room, size), lambda: tf.constant(0))
         places = tf.range(first, size)
         tf.raw_ops.LookupTableInsertV2(table_handle=self._places, keys=rows, values=places)
