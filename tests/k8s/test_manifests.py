@@ -235,6 +235,30 @@ def test_the_command_of_a_tfjob_is_one_that_we_have():
     assert (parsed.config, parsed.workspace) == ('$(MODEL)', '$(WORKSPACE)')
 
 
+def test_every_replica_of_a_tfjob_finds_its_part(monkeypatch):
+    import json
+
+    from trainer.distributed.cluster import task_of_environment
+    from trainer.distributed.framework import check_distributed
+
+    rendered = render(K8S / 'overlays/gpu')
+    (job,) = of_kind(rendered, 'TFJob').values()
+    replicas = job['spec']['tfReplicaSpecs']
+    # What the operator makes of it: its names of types in small letters, a port for each.
+    cluster = {name.lower(): [f'{job["metadata"]["name"]}-{name.lower()}-{index}:2222'
+                              for index in range(replica['replicas'])]
+               for name, replica in replicas.items()}
+    for name, addresses in cluster.items():
+        for index in range(len(addresses)):
+            monkeypatch.setenv('TF_CONFIG', json.dumps({
+                'cluster': cluster, 'task': {'type': name, 'index': index},
+                'environment': 'cloud'}))
+            task = task_of_environment()
+            assert (task.type, task.index, task.cluster) == (name, index, cluster)
+    (names,) = of_kind(rendered, 'ConfigMap').values()
+    check_distributed(load_config(names['data']['model']).train)
+
+
 def test_workers_alone_ask_for_gpus():
     cluster = ClusterConfig()
     (job,) = of_kind(render(K8S / 'overlays/gpu'), 'TFJob').values()

@@ -1,4 +1,4 @@
-"""The static and dynamic caches of embedding rows, against arrays that do what figure 7 says."""
+"""The caches of embedding rows, against arrays that do what MAMDR's figure 7 says."""
 
 import numpy as np
 import pytest

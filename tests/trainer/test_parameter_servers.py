@@ -36,6 +36,20 @@ def processes(dataset, tmp_path):
         made.close()
 
 
+def test_a_lost_parameter_server_is_said_in_one_sentence(dataset, tmp_path):
+    made = Processes(tmp_path, dataset, CONFIG, workers=1, servers=1)
+    run = tmp_path / 'run'
+    try:
+        chief = made.start('chief', run=run)
+        made.wait_until(lambda _: (run / 'checkpoints/checkpoint').exists())
+        made.kill('ps', 0)
+        assert chief.wait(400) == 1
+    finally:
+        made.close()
+    assert ('UserError: A parameter server is lost, and what it held: start the chief again'
+            in chief.output.read_text())
+
+
 def auc(exported):
     with open(f'{exported}/model.json', encoding='utf-8') as file:
         return json.load(file)['validation']['overall']['auc']

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -129,16 +130,23 @@ class Cluster:
             calls: functions with their arguments.
 
         Raises:
-            UserError: a parameter server is lost, or a file of the dataset.
+            UserError: a parameter server is lost.
         """
-        try:
+        with servers_needed():
             results = [self._coordinator.schedule(function, args=arguments)
                        for function, arguments in calls]
             self._coordinator.join()
             return [result.fetch() for result in results]
-        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise UserError('A parameter server is lost, and what it held: start the chief '
-                            'again, and it goes on from its last checkpoint.') from error
+
+
+@contextmanager
+def servers_needed() -> Iterator[None]:
+    """Says what to do when a parameter server is lost within."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise UserError('A parameter server is lost, and what it held: start the chief again, '
+                        'and it goes on from its last checkpoint.') from error
 
 
 def _hurry_failures() -> None:

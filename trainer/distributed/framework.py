@@ -15,6 +15,7 @@ from trainer.distributed.cluster import (
     Call,
     Cluster,
     serve,
+    servers_needed,
     task_of_environment,
 )
 from trainer.distributed.loads import Files, Load
@@ -120,12 +121,14 @@ class Distributed:
 
     def collect(self) -> None:
         """Brings the servers' values into the model and the optimizers."""
-        self._servers.fetch()
+        with servers_needed():
+            self._servers.fetch()
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
         """As of `Framework.epoch`."""
         if not self._loaded:
-            self._servers.load()
+            with servers_needed():
+                self._servers.load()
             self._loaded = True
         self.traffic = np.zeros(4, np.int64)
         if self._framework.config.framework == 'joint':
@@ -161,7 +164,8 @@ class Distributed:
             return
         self.collect()
         moments.measure(number)
-        self._servers.load(self._framework.model.non_trainable_variables)
+        with servers_needed():
+            self._servers.load(self._framework.model.non_trainable_variables)
 
     def _train(self, position: int, loads: Sequence[list[Load]]) -> Progress:
         calls = [(self._loop.function, (self._files.pack(each),)) for each in loads if each]
