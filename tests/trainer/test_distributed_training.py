@@ -1,5 +1,6 @@
 """Epochs on workers and servers that are all in this process: what they compute."""
 
+import dataclasses
 import itertools
 import json
 
@@ -20,6 +21,7 @@ from trainer.frameworks import make_framework
 from trainer.frameworks.order import Streams, batches_of, helper_domains
 from trainer.keras import keras, tf
 from trainer.models import build_model
+from trainer.validation import validate
 
 
 @pytest.fixture(scope='module')
@@ -80,6 +82,47 @@ def test_one_worker_ends_every_epoch_as_one_process(dataset, monkeypatch, name, 
             same_differences(one, other)
     assert all((np.abs(variable.numpy() - old) > 1e-3).any() for variable, old
                in zip(here.model.trainable_variables, before, strict=True))
+
+
+@pytest.mark.parametrize('name', ['mulann', 'din', 'taobao_base', 'ple', 'dcnv2_adasparse'])
+def test_layers_of_all_kinds_are_trained_in_caches(dataset, name, monkeypatch):
+    monkeypatch.setattr(caches_module, 'AHEAD', 1 << 11)
+    model = ModelConfig(name=name, embedding_dim=4, hidden_units=[6, 4], auxiliary=True)
+    here, there = (made(dataset, 'domain_negotiation', model) for _ in range(2))
+    list(here.epoch(0))
+    list(Distributed(there, Alone(1, servers=2)).epoch(0))
+    for one, other in zip(here.model.variables, there.model.variables, strict=True):
+        same(one, other, 2e-6)
+
+
+@pytest.mark.parametrize('batches', ['domain', 'mixed'])
+def test_joint_training_without_caches_learns_what_one_process_does(tmp_path, batches):
+    write_dataset(tmp_path / 'tiny', {'train': {1: 1500, 2: 900, 3: 200},
+                                      'validation': {1: 900, 2: 700, 3: 200}})
+    data, found = str(tmp_path / 'tiny'), []
+    for cluster in (None, Alone(workers=2, servers=2)):
+        framework = made(data, 'joint', STAR, 'adam')
+        framework.config = dataclasses.replace(framework.config, batches=batches)
+        trained = framework if cluster is None else Distributed(framework, cluster)
+        for epoch in range(2):
+            list(trained.epoch(epoch))
+        found.append(validate(trained, Examples(data, 'validation'))['overall']['auc'])
+    assert found[0] > 0.7
+    assert found[1] > found[0] - 0.03
+
+
+def test_a_dataset_that_a_worker_cannot_read(tmp_path):
+    write_dataset(tmp_path / 'tiny', {'train': {1: 30, 2: 20}, 'validation': {1: 20}})
+    distributed = Distributed(made(str(tmp_path / 'tiny'), 'alternate', PLAIN), Alone())
+    (path,) = (tmp_path / 'tiny/examples/train').glob('part-00001*')
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(UserError, match='cannot read the dataset .*corrupted record'):
+        list(distributed.epoch(0))
+    path.unlink()
+    with pytest.raises(UserError, match='part-00001-of-00002.tfrecord.*: it has to be whole'):
+        list(distributed.epoch(0))
 
 
 def same_differences(one, other):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from beam_jobs.errors import UserError
 from trainer.keras import tf
 
 _THREADS = 4  # that a server needs at the least, so that none waits for another
+
+# In TensorFlow's words, what is wrong with a file of the dataset.
+_UNREADABLE = re.compile(r'[^\s:]+; No such file|[^\s:]+; Permission denied|corrupted record|'
+                         r'truncated record|Could not parse example|Feature: \w+')
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +97,8 @@ class Alone:
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """The results of functions with their arguments."""
-        return [function(*arguments) for function, arguments in calls]
+        with told():
+            return [function(*arguments) for function, arguments in calls]
 
 
 class Cluster:
@@ -130,9 +136,9 @@ class Cluster:
             calls: functions with their arguments.
 
         Raises:
-            UserError: a parameter server is lost.
+            UserError: a parameter server is lost, or the dataset cannot be read.
         """
-        with servers_needed():
+        with told():
             results = [self._coordinator.schedule(function, args=arguments)
                        for function, arguments in calls]
             self._coordinator.join()
@@ -140,10 +146,17 @@ class Cluster:
 
 
 @contextmanager
-def servers_needed() -> Iterator[None]:
-    """Says what to do when a parameter server is lost within."""
+def told() -> Iterator[None]:
+    """Tells in one sentence what the processes of a cluster can do nothing about."""
     try:
         yield
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError,
+            tf.errors.InvalidArgumentError) as error:
+        found = _UNREADABLE.search(str(error))
+        if not found:
+            raise
+        raise UserError(f'A worker cannot read the dataset ({found[0]}): it has to be whole, '
+                        'and at the same path on all machines.') from error
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise UserError('A parameter server is lost, and what it held: start the chief again, '
                         'and it goes on from its last checkpoint.') from error

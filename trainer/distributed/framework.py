@@ -15,8 +15,8 @@ from trainer.distributed.cluster import (
     Call,
     Cluster,
     serve,
-    servers_needed,
     task_of_environment,
+    told,
 )
 from trainer.distributed.loads import Files, Load
 from trainer.distributed.loops import Negotiation, Regularization, Result, Uncached, totals
@@ -121,13 +121,13 @@ class Distributed:
 
     def collect(self) -> None:
         """Brings the servers' values into the model and the optimizers."""
-        with servers_needed():
+        with told():
             self._servers.fetch()
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
         """As of `Framework.epoch`."""
         if not self._loaded:
-            with servers_needed():
+            with told():
                 self._servers.load()
             self._loaded = True
         self.traffic = np.zeros(4, np.int64)
@@ -164,7 +164,7 @@ class Distributed:
             return
         self.collect()
         moments.measure(number)
-        with servers_needed():
+        with told():
             self._servers.load(self._framework.model.non_trainable_variables)
 
     def _train(self, position: int, loads: Sequence[list[Load]]) -> Progress:
