@@ -127,7 +127,7 @@ class SplitConfig:
     Attributes:
         by: `days` (STAR 4.1), `time` (AdaSparse 4.1.1: fractions of the rows in the order of
             time), `periods` (CTNet 4.1) or `user` (MAMDR V-A: at random within each user).
-        days: for `days`, the first and last UTC day of each split, both included; rows
+        days: for `days`, the first and last day of each split, both included; rows
             outside are counted and left out.
         fractions: for `time` and `user`, the share of train, validation and test.
         periods, period_days: for `periods`, how many and how long; split `period-1` to

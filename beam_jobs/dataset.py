@@ -50,14 +50,16 @@ class Feature:
     Attributes:
         name: its key in the examples.
         kind: `categorical` (one id), `sequence` (ids, at most `length`), `numeric` (the id of
-            a bucket: 0 for a missing value, else 1 + the number of boundaries at or below).
+            a bucket: 0 for a missing value, else 1 + the number of boundaries at or below);
+            a statistic is a number, which at serving whoever asks has to know.
         owner: `user`, `item` or `context`.
         vocabulary: the name of the vocabulary file of its ids; several features can share
             one; None for numeric features.
         size: ids are in [0, size).
         length: the most ids of a sequence, else 1.
         boundaries: of a numeric feature, ascending, `size - 2` of them.
-        history: a sequence of the user's past clicks, not of the row's own values.
+        history: a sequence of what is behind the user's past impressions (its clicks, mostly),
+            not of the row's own values.
         domains: of a history, the names of the domains whose clicks it holds, where it holds
             those of some domains alone; else empty.
         known: of a dataset that grows, for each training split the size as of its end: ids in
@@ -86,7 +88,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class Split:
-    """A split's first and last UTC day, and its examples and clicks by domain name."""
+    """A split's first and last day, and its examples and clicks by domain name."""
 
     days: tuple[str, str]
     examples: dict[str, int]

@@ -43,7 +43,7 @@ def extend_dataset(base: str, directory: str, split: str, days: tuple[str, str],
         base: an extendable dataset.
         directory: where the new dataset goes; it can be `base`, and shares its files else.
         split: the name of the split that is added.
-        days: its first and last UTC day, after all days of `base`.
+        days: its first and last day, after all days of `base`.
         inputs: files or patterns of the log of these days, in the layout of the first.
         cache, beam_args, progress, reader: as of `build_dataset`.
 
