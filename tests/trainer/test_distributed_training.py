@@ -36,7 +36,7 @@ def made(dataset, framework, model=None, optimizer='sgd', options=None):
     examples = Examples(dataset, 'train')
     config = TrainConfig(
         model=model or ModelConfig(name='mlp', embedding_dim=4, hidden_units=[6],
-                                   dropout=0.2, options={'id_dropout': 0.1}),
+                                   dropout=0.2, id_dropout=0.1),
         framework=framework, framework_options=options or {}, batch_size=16,
         optimizer=optimizer, learning_rate=0.05)
     return make_framework(config, build_model(examples.manifest, config.model), examples)

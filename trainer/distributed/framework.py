@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -181,13 +182,14 @@ class Distributed:
             {target: helper_domains(framework.examples, target, regularization.helpers,
                                     config.seed, number) or [None] for target in order},
             {target: regularization.steps(target) for target in order})
-        loads = list(turns)
+        for _ in itertools.islice(turns, start):
+            pass
         at_once = _TARGETS * self._cluster.workers
         for first in range(start, len(order), at_once):
             targets = order[first:first + at_once]
             done = self._cluster.run([
                 self._call(target, of_target) for target, of_target
-                in zip(targets, loads[first:first + at_once], strict=True)])
+                in zip(targets, itertools.islice(turns, len(targets)), strict=True)])
             for target, result in zip(targets, done, strict=True):
                 self._keep(target, result.own)
             yield self._progress(1 + first + len(targets), done, len(targets))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from trainer.distributed.caches import Caches, RowCache, Traffic
 from trainer.distributed.loads import SIGNATURE, Packed, Reader, each_load
+from trainer.distributed.local import Local
 from trainer.distributed.rules import Rule
 from trainer.distributed.servers import ServerOptimizer, Servers
 from trainer.frameworks.core import InnerStep, OuterStep, Rows
@@ -210,8 +211,6 @@ class _Moments:
     """Moving moments as they were before a helper's steps, which are to leave none."""
 
     def __init__(self, servers: Servers, caches: Caches):
-        from trainer.distributed.local import Local
-
         self._whole = [caches[variable] for variable in shared_moments(servers.model)]
         self._rows = [caches[variable] for variable in servers.model.non_trainable_variables
                       if isinstance(caches[variable], RowCache)]
