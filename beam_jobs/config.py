@@ -39,7 +39,11 @@ class FeatureConfig:
         remembers: for a history, which of the user's impressions: the `clicked` ones, those
             that were `skipped` (no click), or all that were `shown`.
         until: for a history, whether it reaches up to the `impression`, or to the end of the
-            `day` before it, as a server knows it that takes over the log once a day.
+            `day` before it, as a server knows it that takes over the log once a day. For a
+            statistic, which is always of the days before, `split` keeps it through validation
+            and test as it was when they began (`split.by: days`): where a user's own rate
+            rises by the clicks of one day of the test, it tells that user's days apart, and
+            wrongly, and so lowers a GAUC over several days.
         value: of a statistic: the smoothed click rate, `ctr`, or the number of impressions,
             `count`.
         smoothing: of a click rate: as many impressions with the click rate of all rows are
@@ -57,7 +61,7 @@ class FeatureConfig:
     scope: Literal['all', 'domain'] = 'all'
     domains: list[str] | None = None
     remembers: Literal['clicked', 'skipped', 'shown'] = 'clicked'
-    until: Literal['impression', 'day'] = 'impression'
+    until: Literal['impression', 'day', 'split'] = 'impression'
     value: Literal['ctr', 'count'] = 'ctr'
     smoothing: float = setting(20.0, minimum=0)
 
@@ -79,9 +83,13 @@ class FeatureConfig:
                 self.kind != 'statistic' or not self.of or len(set(self.of)) < len(self.of)):
             raise ValueError(f'feature {self.name}: a list in `of` goes with the kind '
                              'statistic, and names different features.')
-        if self.kind != 'history' and (self.remembers, self.until) != ('clicked', 'impression'):
+        if self.kind != 'history' and (self.remembers != 'clicked' or self.until == 'day' or (
+                self.until == 'split' and self.kind != 'statistic')):
             raise ValueError(f'feature {self.name}: `remembers` and `until` go with the kind '
-                             'history.')
+                             'history, `until: split` with the kind statistic.')
+        if self.kind == 'history' and self.until == 'split':
+            raise ValueError(f'feature {self.name}: `until: split` goes with the kind '
+                             'statistic.')
         if self.domains is not None and (
                 self.kind != 'history' or self.scope != 'all' or not self.domains):
             raise ValueError(f'feature {self.name}: `domains` names one domain or more, goes '
@@ -214,6 +222,10 @@ class DatasetConfig:
                 raise ValueError(f'features must hold {name}.')
         if not self.domain:
             raise ValueError('domain must name at least one column.')
+        for feature in self.features:
+            if feature.until == 'split' and self.split.by != 'days':
+                raise ValueError(f'feature {feature.name}: `until: split` goes with `split.by: '
+                                 'days`.')
         by_name = {feature.name: feature for feature in self.features}
         for feature in self.features:
             for of in feature.combined:

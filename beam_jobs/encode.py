@@ -23,6 +23,7 @@ from beam_jobs.past_counts import (
     statistics_of,
 )
 from beam_jobs.rows import column_of, days_of
+from beam_jobs.splits import day_number
 from beam_jobs.vocabulary import Lookup, bucketize
 
 Ids = dict[str, np.ndarray | Lists]
@@ -91,7 +92,8 @@ class Encoder:
             parts, there = zip(*map(part, feature.combined, part_columns(
                 feature.combined, self._config)), strict=True)
             counts = PastCounts(self._past[combination_name(feature)])
-            found = counts.values(feature, key_of(list(parts)), day)
+            known = _split_begins(day, self._config) if feature.until == 'split' else day
+            found = counts.values(feature, key_of(list(parts)), known)
             found[~np.logical_and.reduce(there)] = np.nan
             ids[feature.name] = bucketize(found, self._features[feature.name].boundaries)
         return ids
@@ -138,6 +140,17 @@ class Encoder:
         path = self._lookups[vocabulary]
         file = os.stat(path)  # a later build in this process has the same paths
         return _open_lookup(path, file.st_ino, file.st_mtime_ns)
+
+
+def _split_begins(day: np.ndarray, config: DatasetConfig) -> np.ndarray:
+    """The first day of the split that each day is in; of training, which is not at once, the
+    day itself."""
+    begins = day.copy()
+    for name, (first, last) in (config.split.days or {}).items():
+        if name != 'train':
+            inside = (day >= day_number(first)) & (day <= day_number(last))
+            begins[inside] = day_number(first)
+    return begins
 
 
 def of_item(feature: FeatureConfig) -> bool:

@@ -1,6 +1,7 @@
 """Statistics of the days before, against a plain count over the raw rows."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pyarrow as pa
@@ -114,6 +115,29 @@ def test_statistics_are_what_earlier_days_say(tmp_path):
     for split, days in (('train', range(4)), ('validation', [4]), ('test', [5])):
         assert as_multiset(read_examples(dataset, split), names) == as_multiset(
             [example for example in examples if example['day'] in days], names)
+
+
+def test_a_split_may_see_what_was_known_when_it_began(tmp_path):
+    table = random_log(500)
+    frozen = dataclasses.replace(STATISTICS[2], until='split')
+    days = SplitConfig(by='days', days={'train': DAYS.days['train'],
+                                        'test': (DAYS.days['validation'][0],
+                                                 DAYS.days['test'][1])})
+    manifest, dataset = build(tmp_path / 'dataset', table, split=days,
+                              features=[*FEATURES[:3], frozen])
+    rows = impressions(table)
+    at = manifest.feature(frozen.name).boundaries
+    for split, wanted in (('train', range(4)), ('test', [4, 5])):
+        seen = []
+        for row in (row for row in rows if day_of(row) in wanted):
+            as_of = row if split == 'train' else row | {'timestamp': START + 4 * DAY}
+            seen.append({'timestamp': [row['timestamp']], 'click': [row['click']],
+                         frozen.name: [bucket(statistic(as_of, frozen, rows), at)]})
+        assert as_multiset(read_examples(dataset, split), list(seen[0])) == as_multiset(
+            seen, list(seen[0]))
+    daily, _ = build(tmp_path / 'daily', table, split=days, features=[*FEATURES[:3],
+                                                                      STATISTICS[2]])
+    assert daily.features[3].boundaries == at  # training days see the days before each
 
 
 def test_nothing_of_the_day_itself_or_later_is_known(tmp_path):
@@ -239,7 +263,8 @@ def test_counts_before_days_that_no_row_has(tmp_path):
     ({'kind': 'history', 'of': ['item_id']}, 'a list in `of`'),
     ({'kind': 'statistic', 'of': ['item_id', 'item_id']}, 'a list in `of`'),
     ({'kind': 'statistic', 'of': []}, 'a list in `of`'),
-    ({'kind': 'statistic', 'of': 'item_id', 'until': 'day'}, '`remembers` and `until`')])
+    ({'kind': 'statistic', 'of': 'item_id', 'until': 'day'}, '`remembers` and `until`'),
+    ({'kind': 'history', 'of': 'item_id', 'until': 'split'}, '`until: split`')])
 def test_what_a_feature_cannot_be(settings, message):
     with pytest.raises(ValueError, match=message):
         FeatureConfig('x', **settings)
