@@ -83,13 +83,11 @@ class FeatureConfig:
                 self.kind != 'statistic' or not self.of or len(set(self.of)) < len(self.of)):
             raise ValueError(f'feature {self.name}: a list in `of` goes with the kind '
                              'statistic, and names different features.')
-        if self.kind != 'history' and (self.remembers != 'clicked' or self.until == 'day' or (
-                self.until == 'split' and self.kind != 'statistic')):
+        until = {'history': ('impression', 'day'), 'statistic': ('impression', 'split')}
+        if (self.until not in until.get(self.kind, ('impression',))
+                or (self.kind != 'history' and self.remembers != 'clicked')):
             raise ValueError(f'feature {self.name}: `remembers` and `until` go with the kind '
                              'history, `until: split` with the kind statistic.')
-        if self.kind == 'history' and self.until == 'split':
-            raise ValueError(f'feature {self.name}: `until: split` goes with the kind '
-                             'statistic.')
         if self.domains is not None and (
                 self.kind != 'history' or self.scope != 'all' or not self.domains):
             raise ValueError(f'feature {self.name}: `domains` names one domain or more, goes '

@@ -17,13 +17,14 @@ from beam_jobs.history import recent_clicks, recent_clicks_in_domain, take_ragge
 from beam_jobs.past_counts import (
     PastCounts,
     combination_name,
+    combinations,
     hashed,
     key_of,
     part_columns,
     statistics_of,
 )
 from beam_jobs.rows import column_of, days_of
-from beam_jobs.splits import day_number
+from beam_jobs.splits import OUTSIDE, by_days, day_number
 from beam_jobs.vocabulary import Lookup, bucketize
 
 Ids = dict[str, np.ndarray | Lists]
@@ -87,14 +88,18 @@ class Encoder:
                 there = np.concatenate([there, more[1]])
             return hashes[item], there[item]
 
+        keyed = {}  # statistics of one combination share what is costly
+        for name, combined in combinations(self._config).items():
+            parts, there = zip(*map(part, combined, part_columns(combined, self._config)),
+                               strict=True)
+            keyed[name] = (PastCounts(self._past[name]), key_of(list(parts)),
+                           np.logical_and.reduce(there))
         ids: Ids = {}
         for feature in statistics_of(self._config):
-            parts, there = zip(*map(part, feature.combined, part_columns(
-                feature.combined, self._config)), strict=True)
-            counts = PastCounts(self._past[combination_name(feature)])
+            counts, keys, there = keyed[combination_name(feature)]
             known = _split_begins(day, self._config) if feature.until == 'split' else day
-            found = counts.values(feature, key_of(list(parts)), known)
-            found[~np.logical_and.reduce(there)] = np.nan
+            found = counts.values(feature, keys, known)
+            found[~there] = np.nan
             ids[feature.name] = bucketize(found, self._features[feature.name].boundaries)
         return ids
 
@@ -145,12 +150,10 @@ class Encoder:
 def _split_begins(day: np.ndarray, config: DatasetConfig) -> np.ndarray:
     """The first day of the split that each day is in; of training, which is not at once, the
     day itself."""
-    begins = day.copy()
-    for name, (first, last) in (config.split.days or {}).items():
-        if name != 'train':
-            inside = (day >= day_number(first)) & (day <= day_number(last))
-            begins[inside] = day_number(first)
-    return begins
+    days = {name: of for name, of in config.split.days.items() if name != 'train'}
+    split = by_days(days, day)
+    first = np.array([*map(day_number, (of[0] for of in days.values())), 0])
+    return np.where(split == OUTSIDE, day, first[split])
 
 
 def of_item(feature: FeatureConfig) -> bool:

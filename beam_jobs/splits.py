@@ -60,7 +60,7 @@ class Splitter:
             return np.searchsorted(self._thresholds, timestamp, side='right').astype(np.int8)
         if self._config.by == 'user':
             return self._within_users(user, keys)
-        return _by_days(self.days, days_of(timestamp, self._utc_offset))
+        return by_days(self.days, days_of(timestamp, self._utc_offset))
 
     def _within_users(self, user: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Cuts each user's rows, in random order, at the fractions.
@@ -92,7 +92,7 @@ class OneSplit:
 
     def assign(self, user: np.ndarray, timestamp: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """As `Splitter.assign`."""
-        return _by_days(self.days, days_of(timestamp, self._utc_offset))
+        return by_days(self.days, days_of(timestamp, self._utc_offset))
 
 
 def training_splits(splits: list[str]) -> list[str]:
@@ -120,7 +120,9 @@ def within(days: Iterable[tuple[str, str]], timestamp: np.ndarray,
     return inside
 
 
-def _by_days(days: dict[str, tuple[str, str]], day: np.ndarray) -> np.ndarray:
+def by_days(days: dict[str, tuple[str, str]], day: np.ndarray) -> np.ndarray:
+    """The number of the range in `days` that each day is in, or `OUTSIDE`; `int8[len(day)]`.
+    """
     splits = np.full(len(day), OUTSIDE, np.int8)
     for number, (first, last) in enumerate(days.values()):
         splits[(day >= day_number(first)) & (day <= day_number(last))] = number

@@ -399,20 +399,28 @@ def _compare(arguments: argparse.Namespace) -> int:
     methods = methods_of(config.train, arguments.models,
                          arguments.frameworks or [config.train.framework])
     methods += references_of(config.train, arguments.references)
-    baseline = arguments.baseline or methods[0].name
-    if baseline not in [method.name for method in methods]:
-        raise UserError(f'--baseline {baseline} is none of the methods '
-                        f'{", ".join(method.name for method in methods)}.')
+    baseline = _baseline(arguments, [method.name for method in methods])
     directory = os.path.join(arguments.workspace, 'compare', config.name)
     dataset = dataset_directory(arguments.workspace, config.name)
     results, failures = compare(dataset, directory, methods, range(1, arguments.seeds + 1),
                                 jobs=arguments.jobs)
+    _tell(failures, results)
+    print(write_reports(dataset, arguments.output or directory, results, baseline))
+    return 1 if failures else 0
+
+
+def _baseline(arguments: argparse.Namespace, names: list[str]) -> str:
+    baseline = arguments.baseline or names[0]
+    if baseline not in names:
+        raise UserError(f'--baseline {baseline} is none of the methods {", ".join(names)}.')
+    return baseline
+
+
+def _tell(failures: list[str], results: list) -> None:
     for sentence in failures:
         print(f'mdctr: {sentence}', file=sys.stderr)
     if not results:
         raise UserError('No run of the comparison finished.')
-    print(write_reports(dataset, arguments.output or directory, results, baseline))
-    return 1 if failures else 0
 
 
 def _compare_transfer(config, arguments: argparse.Namespace) -> int:
@@ -426,18 +434,12 @@ def _compare_transfer(config, arguments: argparse.Namespace) -> int:
         raise UserError(f'{which} does not go with a configuration that has a section '
                         'continual, whose methods are compared period after period.')
     recipes = [recipe_of(text) for text in dict.fromkeys(arguments.models)]
-    baseline = arguments.baseline or recipes[0].name
-    if baseline not in [recipe.name for recipe in recipes]:
-        raise UserError(f'--baseline {baseline} is none of the methods '
-                        f'{", ".join(recipe.name for recipe in recipes)}.')
+    baseline = _baseline(arguments, [recipe.name for recipe in recipes])
     directory = os.path.join(arguments.workspace, 'compare', f'{config.name}-transfer')
     results, failures = compare_transfer(
         dataset_directory(arguments.workspace, config.name), directory, config.continual,
         recipes, range(1, arguments.seeds + 1), arguments.jobs)
-    for sentence in failures:
-        print(f'mdctr: {sentence}', file=sys.stderr)
-    if not results:
-        raise UserError('No run of the comparison finished.')
+    _tell(failures, results)
     print(write_tables(arguments.output or directory, results, baseline))
     return 1 if failures else 0
 

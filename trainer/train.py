@@ -70,8 +70,6 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
             does not fit; or an unfinished run of something else in `run_directory`.
     """
     cluster = join_cluster(config)
-    if cluster is not None and config.average:
-        raise UserError('train.average does not go with parameter servers: leave it out.')
     manifest = read_manifest(dataset)
     examples = _examples(dataset, train_split, config, domains)
     validation = (None if validation_split is None

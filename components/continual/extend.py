@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from beam_jobs.config import DatasetConfig
 from beam_jobs.dataset import MANIFEST, Manifest
+from beam_jobs.directory import restore
 from beam_jobs.errors import UserError
 from beam_jobs.judge_config import EvaluateConfig
 from beam_jobs.options import to_mapping
@@ -45,7 +46,7 @@ def next_period(context: Context, config: DatasetConfig, judging: EvaluateConfig
         UserError: another run extends the dataset, or it cannot be built or extended.
     """
     with alone(context.dataset + '.lock', f'extends the dataset {context.dataset}'):
-        _recover(context.dataset)
+        restore(context.dataset)
         raw = RawLog(config, context.continual) if by_day(config) else None
         if not _first(context, config, raw, beam_args):
             return None
@@ -126,10 +127,3 @@ def _check_settings(context: Context, config: DatasetConfig) -> None:
         raise UserError(f'The dataset {context.dataset} was built with another dataset.'
                         f'{differing[0]}, and the pushed models with it: take that again, or '
                         'give the configuration another name.')
-
-
-def _recover(dataset: str) -> None:
-    """Puts back the dataset that a killed run had moved aside to put the next in its place."""
-    old = dataset.rstrip('/') + '.old'
-    if os.path.exists(os.path.join(old, MANIFEST)) and not os.path.exists(dataset):
-        os.rename(old, dataset)

@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import importlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -48,9 +47,7 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
         try:
             results.append(finish())
         except Exception as error:  # one failed run must not lose the others
-            sentence = str(error).strip().splitlines()
-            failures.append(f'{method.name}, seed {seed}: '
-                            f'{sentence[0] if sentence else type(error).__name__}')
+            failures.append(f'{method.name}, seed {seed}: {told(error)}')
             print(f'{label}: failed: {failures[-1]}', flush=True)
 
     if jobs == 1:
@@ -68,6 +65,12 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return results, failures
+
+
+def told(error: Exception) -> str:
+    """The first line of what an error says, or its type."""
+    sentence = str(error).strip().splitlines()
+    return sentence[0] if sentence else type(error).__name__
 
 
 def processes(jobs: int) -> ProcessPoolExecutor:
@@ -134,6 +137,7 @@ def _train_and_score(dataset: str, path: str, method: Method, train: TrainConfig
 def _scores_of_model(dataset: str, path: str, train: TrainConfig,
                      split: str) -> tuple[Scores, float, int]:
     """The scores, the seconds of training and the number of parameters."""
+    from beam_jobs.exported import read_model_json
     from trainer.keras import keras
     from trainer.train import train as train_model
 
@@ -142,6 +146,5 @@ def _scores_of_model(dataset: str, path: str, train: TrainConfig,
     start = time.monotonic()
     export = train_model(dataset, os.path.join(path, 'run'), train)
     seconds = time.monotonic() - start
-    with open(os.path.join(export, 'model.json'), encoding='utf-8') as file:
-        parameters = json.load(file)['parameters']
+    parameters = read_model_json(export)['parameters']
     return score_split(dataset, split, export), seconds, parameters

@@ -23,13 +23,6 @@ CONFIG = TrainConfig(model=ModelConfig(name='star', embedding_dim=4, hidden_unit
 
 
 @pytest.fixture(scope='module')
-def dataset(tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp('data') / 'tiny')
-    write_dataset(directory)
-    return directory
-
-
-@pytest.fixture(scope='module')
 def trained(dataset):
     keras.utils.set_random_seed(1)
     examples = Examples(dataset, 'train')

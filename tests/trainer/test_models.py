@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from trainer_dataset import build_any, make_batch, make_manifest, write_dataset
+from trainer_dataset import build_any, make_batch, make_manifest
 
 from beam_jobs.errors import UserError
 from trainer.config import ModelConfig, TrainConfig
@@ -18,13 +18,6 @@ from trainer.optimizers import make_optimizer
 from trainer.step import TrainStep, loss_of
 
 DOMAINS = 3
-
-
-@pytest.fixture(scope='module')
-def dataset(tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp('data') / 'tiny')
-    write_dataset(directory)
-    return directory
 
 
 def config_of(name, **kwargs):

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
-from trainer_dataset import make_manifest, write_dataset
+from trainer_dataset import make_manifest
 from werkzeug.test import Client
 
 from trainer.config import ModelConfig, TrainConfig
@@ -26,13 +26,6 @@ MODEL = ModelConfig(name='star_adasparse', embedding_dim=4, hidden_units=[8, 4],
                     options={'alpha_steps': 40, 'lambda_growth': 0.5})
 CONFIG = TrainConfig(model=MODEL, batch_size=64, epochs=2, learning_rate=0.02)
 STEPS = 11 + 5 + 1  # an epoch: batches of 700, 300 and 33 rows
-
-
-@pytest.fixture(scope='module')
-def dataset(tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp('data') / 'tiny')
-    write_dataset(directory)
-    return directory
 
 
 @pytest.fixture(scope='module')

@@ -25,13 +25,6 @@ CONFIG = TrainConfig(model=MODEL, batch_size=16, epochs=3, learning_rate=0.01,
 
 
 @pytest.fixture(scope='module')
-def dataset(tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp('data') / 'tiny')
-    write_dataset(directory)
-    return directory
-
-
-@pytest.fixture(scope='module')
 def finished(dataset, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp('run') / 'star')
     return directory, train(dataset, directory, CONFIG)

@@ -57,7 +57,36 @@ def _sizes(values: tf.Tensor, rows: bool) -> tuple[tf.Tensor, tf.Tensor]:
     return count, tf.size(values, tf.int64) * values.dtype.size
 
 
-class WholeCache:
+class Cache:
+    """What all caches do in a loop.
+
+    Attributes:
+        dynamic: a variable, as steps change it.
+        start: as it was at the last `take`.
+        slots: variables, of the optimizer.
+    """
+
+    dynamic: Local
+    start: Local
+    slots: list[Local]
+    _slots_of: SlotsOf
+
+    def take(self) -> None:
+        """A loop starts here."""
+        self.start.assign(self.dynamic.read_value())
+
+    def move(self, rate: float) -> None:
+        """From the loop's start towards where it has come to."""
+        new = self.dynamic.read_value()
+        self.dynamic.assign(new + (1 - rate) * (self.start.read_value() - new))
+
+    def reset_slots(self) -> None:
+        """The slots are those of a first step."""
+        for slot, (_, initial) in zip(self.slots, self._slots_of, strict=True):
+            slot.assign(tf.fill(tf.shape(slot.read_value()), tf.cast(initial, slot.dtype)))
+
+
+class WholeCache(Cache):
     """A parameter that is pulled whole, when this is made and by `renew`.
 
     Args:
@@ -90,20 +119,6 @@ class WholeCache:
         for variable in (self.static, self.dynamic):
             variable.assign(value)
 
-    def take(self) -> None:
-        """A loop starts here."""
-        self.start.assign(self.dynamic.read_value())
-
-    def move(self, rate: float) -> None:
-        """From the loop's start towards where it has come to."""
-        new = self.dynamic.read_value()
-        self.dynamic.assign(new + (1 - rate) * (self.start.read_value() - new))
-
-    def reset_slots(self) -> None:
-        """The slots are those of a first step."""
-        for slot, (_, initial) in zip(self.slots, self._slots_of, strict=True):
-            slot.assign(tf.fill(slot.shape, tf.cast(initial, slot.dtype)))
-
     def difference(self) -> tf.Tensor:
         """The dynamic cache less the static one."""
         return self.dynamic.read_value() - self.static.read_value()
@@ -128,7 +143,7 @@ class WholeCache:
         return values
 
 
-class RowCache:
+class RowCache(Cache):
     """Some rows of a table: those that were read. It stands in a layer for the variable.
 
     Cached rows lie side by side in blocks that grow, in the order in which they came; a hash
@@ -224,20 +239,6 @@ class RowCache:
         """The changed rows' numbers and places, int64 [n]."""
         places = tf.where(self._touched[:self._size.read_value()])[:, 0]
         return tf.gather(self._numbers, places), places
-
-    def take(self) -> None:
-        """A loop starts here."""
-        self.start.assign(self.dynamic.read_value())
-
-    def move(self, rate: float) -> None:
-        """From the loop's start towards where it has come to."""
-        new = self.dynamic.read_value()
-        self.dynamic.assign(new + (1 - rate) * (self.start.read_value() - new))
-
-    def reset_slots(self) -> None:
-        """The slots are those of a first step."""
-        for slot, (_, initial) in zip(self.slots, self._slots_of, strict=True):
-            slot.assign(tf.fill(tf.shape(slot.read_value()), tf.cast(initial, slot.dtype)))
 
     def difference(self) -> Rows:
         """The dynamic cache less the static one, of changed rows."""

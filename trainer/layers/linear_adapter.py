@@ -25,10 +25,14 @@ class LinearAdapter(keras.layers.Layer):
         self.units, self.scale = units, scale
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        self.value = self.add_weight(
-            'value', (input_shape[-1], self.units),
-            initializer=keras.initializers.RandomNormal(stddev=self.scale))
+        self.value = self.add_matrix('value', input_shape)
         super().build(input_shape)
+
+    def add_matrix(self, name: str, input_shape: tf.TensorShape) -> tf.Variable:
+        """A matrix of small values, with which the adapter's output is nearly zero."""
+        return self.add_weight(
+            name, (input_shape[-1], self.units),
+            initializer=keras.initializers.RandomNormal(stddev=self.scale))
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         return tf.matmul(hidden, self.value)

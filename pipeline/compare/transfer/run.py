@@ -9,7 +9,7 @@ from typing import Any
 from beam_jobs.dataset import read_manifest
 from components.continual.config import ContinualConfig
 from pipeline.compare.files import file_name, read_json, write_json
-from pipeline.compare.run import processes
+from pipeline.compare.run import processes, told
 from pipeline.compare.transfer.recipes import Recipe, recipe_of
 from pipeline.compare.transfer.walk import Stage, Walk
 
@@ -83,9 +83,7 @@ def walk_seed(dataset: str, directory: str, continual: ContinualConfig, names: S
             try:
                 results.append(_one(walk, directory, recipe, target))
             except Exception as error:  # one failed method must not lose the others
-                sentence = str(error).strip().splitlines()
-                failures.append(f'{recipe.name} for {target}, seed {seed}: '
-                                f'{sentence[0] if sentence else type(error).__name__}')
+                failures.append(f'{recipe.name} for {target}, seed {seed}: {told(error)}')
                 print(f'  failed: {failures[-1]}', flush=True)
     if not failures:
         shutil.rmtree(models, ignore_errors=True)
