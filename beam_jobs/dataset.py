@@ -36,6 +36,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from beam_jobs.errors import UserError
 from beam_jobs.options import from_mapping, to_mapping
 
@@ -162,6 +164,15 @@ class Manifest:
             if feature.name == name:
                 return feature
         raise KeyError(name)
+
+    def row_weights(self, clicks: np.ndarray) -> np.ndarray:
+        """How many impressions of the log each row stands for, `float64[rows]`: where negatives
+        were down-sampled, one that was kept stands for those that were not.
+
+        Args:
+            clicks: [rows], 0 or 1.
+        """
+        return np.where(np.asarray(clicks) > 0, 1.0, 1.0 / self.keep_negatives)
 
     def ids_known(self, splits: Iterable[str]) -> dict[str, int]:
         """By feature, the size that a model knows that was trained up to `splits`.

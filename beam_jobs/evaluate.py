@@ -136,7 +136,7 @@ def _scored(dataset: str, manifest: Manifest, model: str, scores: str, config: E
     if wrong:
         raise UserError(f'The model {model} gives {wrong:,} of {expected:,} rows of the split '
                         f'{config.split} a score that is no number: train it again.')
-    weights = np.where(rows['click'] > 0, 1.0, 1.0 / manifest.keep_negatives)
+    weights = manifest.row_weights(rows['click'])
     return Columns(rows['user_key'], rows['click'], rows['score'], weights), rows['domain']
 
 

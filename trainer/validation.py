@@ -29,8 +29,8 @@ def validate(framework: Framework, examples: Examples, batch_size: int = 8192
     domains, users, clicks, scores = (np.concatenate(column)
                                       for column in zip(*parts, strict=True))
     names = {domain.id: domain.name for domain in examples.manifest.domains}
-    weights = None if kept == 1 else np.where(clicks > 0, 1.0, 1.0 / kept)
-    return domain_metrics(domains, users, clicks, scores, names, weights)
+    return domain_metrics(domains, users, clicks, scores, names,
+                          examples.manifest.row_weights(clicks))
 
 
 def stopping_value(metrics: dict[str, Any], by: str = 'gauc') -> tuple[str, float]:

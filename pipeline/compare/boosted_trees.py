@@ -67,6 +67,8 @@ def boosted_trees(dataset: str, split: str, seed: int) -> Scores:
         early_stopping=True, random_state=seed, **SETTINGS)
     trees.fit(fitted, train.click, X_val=checked, y_val=validation.click)
     score = trees.predict_proba(wanted)[:, 1]
+    # Of the log, where negatives were down-sampled, as a model's scores are.
+    score = score * manifest.keep_negatives / (1 - score * (1 - manifest.keep_negatives))
     return Scores(domain=scored.ids['domain'], user_id=scored.ids['user_id'],
                   item_id=scored.ids['item_id'], user_key=scored.user_key,
                   click=scored.click, score=score)

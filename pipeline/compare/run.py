@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+from beam_jobs.dataset import read_manifest
 from components.steps import quiet_libraries
 from pipeline.compare.files import file_name, read_json, write_json
 from pipeline.compare.methods import REFERENCES, Method
@@ -36,7 +37,11 @@ def compare(dataset: str, directory: str, methods: Sequence[Method], seeds: Sequ
 
     Returns:
         The finished runs, and a sentence for each that failed.
+
+    Raises:
+        UserError: no dataset is there.
     """
+    read_manifest(dataset)  # without it, one sentence and not one for each run
     tasks = [(method, seed) for seed in seeds for method in methods]
     labels = [f'[{number}/{len(tasks)}] {method.name}, seed {seed}'
               for number, (method, seed) in enumerate(tasks, 1)]
@@ -84,7 +89,6 @@ def processes(jobs: int) -> ProcessPoolExecutor:
 
 def _one(dataset: str, directory: str, method: Method, seed: int, split: str,
          label: str) -> Result:
-    from beam_jobs.dataset import read_manifest
     from beam_jobs.options import to_mapping
 
     train = dataclasses.replace(method.train, seed=seed)
@@ -112,7 +116,6 @@ def _train_and_score(dataset: str, path: str, method: Method, train: TrainConfig
                      split: str) -> Result:
     import numpy as np
 
-    from beam_jobs.dataset import read_manifest
     from beam_jobs.metrics import auc, domain_metrics
 
     if method.reference is None:
@@ -122,9 +125,10 @@ def _train_and_score(dataset: str, path: str, method: Method, train: TrainConfig
         module, function = REFERENCES[method.reference].split(':')
         scores = getattr(importlib.import_module(module), function)(dataset, split, train.seed)
         seconds = time.monotonic() - start
-    names = {0: 'unseen', **{domain.id: domain.name
-                             for domain in read_manifest(dataset).domains}}
-    metrics = domain_metrics(scores.domain, scores.user_key, scores.click, scores.score, names)
+    manifest = read_manifest(dataset)
+    names = {0: 'unseen', **{domain.id: domain.name for domain in manifest.domains}}
+    metrics = domain_metrics(scores.domain, scores.user_key, scores.click, scores.score, names,
+                             manifest.row_weights(scores.click))
     ids = {domain_name: number for number, domain_name in names.items()}
     bins: list[float | None] = []
     for domains in domain_bins({domain_name: of['impressions']

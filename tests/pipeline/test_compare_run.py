@@ -5,12 +5,14 @@ import pathlib
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from beam_jobs.errors import UserError
-from pipeline.compare.methods import methods_of
+from pipeline.compare.methods import REFERENCES, methods_of, references_of
 from pipeline.compare.report import write_reports
 from pipeline.compare.run import compare
+from pipeline.compare.score import Scores
 from trainer.config import ModelConfig, TrainConfig
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'trainer'))
@@ -85,6 +87,30 @@ def test_resumes_and_one_failure_loses_nothing(tmp_path, capsys):
     assert page.count('<circle') == 4
     stored = json.loads((tmp_path / 'compare' / 'mlp' / 'seed-1' / 'result.json').read_text())
     assert stored['result']['seed'] == 1
+
+
+def right_scores(dataset, split, seed):
+    """100 impressions of a log with a tenth of 900 negatives kept, and the log's own rate."""
+    click = np.repeat([1, 0], [100, 90])
+    ids = np.ones(190, np.int64)
+    return Scores(ids, ids, ids, ids, click, np.full(190, 0.1))
+
+
+def test_kept_negatives_stand_for_those_that_were_not(tmp_path, monkeypatch):
+    write_dataset(tmp_path / 'sampled', keep_negatives=0.1)
+    monkeypatch.setitem(REFERENCES, 'right', f'{__name__}:right_scores')
+    results, _ = compare(str(tmp_path / 'sampled'), str(tmp_path / 'compare'),
+                         references_of(TRAIN, ['right']), [1])
+    found = results[0].metrics['overall']
+    assert found['ctr'] == pytest.approx(0.1)
+    assert found['pcoc'] == pytest.approx(1)
+    assert found['log_loss'] == pytest.approx(-0.1 * np.log(0.1) - 0.9 * np.log(0.9))
+
+
+def test_without_a_dataset_there_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match='holds no complete dataset'):
+        compare(str(tmp_path / 'none'), str(tmp_path / 'compare'),
+                methods_of(TRAIN, ['mlp', 'star'], ['joint']), [1, 2])
 
 
 def test_runs_side_by_side_give_the_same_results(tmp_path):

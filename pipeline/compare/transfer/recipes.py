@@ -38,7 +38,7 @@ def recipe_of(text: str) -> Recipe:
       last `days=7` alone (Table 4).
     * `dual_embedding`: with the last source model's ID embeddings beside its own.
     * any other model of the registry is trained on source and targets together, from period
-      to period.
+      to period, with the settings of the source.
 
     Raises:
         UserError: a change that the method does not have.
@@ -111,7 +111,8 @@ def _dual_embedding(text: str, changes: dict[str, Any]):
 
 def _joint(text: str, name: str, changes: dict[str, Any]):
     def stages(walk: Walk, target: str) -> dict[int, list[Stage]]:
-        config = with_model(walk.continual.base_train, name, changes, text)
+        # Nearly all of its rows are the source's: it is trained as the source is.
+        config = with_model(walk.continual.source_train, name, changes, text)
         domains = [*walk.continual.source_domains, *walk.continual.target_domains]
         chain = [walk.chain(text, config, domains, number) for number in _numbers(walk)]
         return {number: chain[:number] for number in _numbers(walk)}

@@ -57,7 +57,11 @@ def compare_transfer(dataset: str, directory: str, continual: ContinualConfig,
 
     Returns:
         The finished results, and a sentence for each that failed.
+
+    Raises:
+        UserError: no dataset is there.
     """
+    read_manifest(dataset)  # without a dataset, one sentence and not one for each run
     # Recipes are made of functions of their own, which go to no other process: names do.
     names = [recipe.name for recipe in recipes]
     if jobs == 1:
@@ -117,15 +121,16 @@ def _scored(walk: Walk, recipe: Recipe, target: str) -> TransferResult:
 
     days, groups = {}, {}
     stages = recipe.stages(walk, target)
-    counts = read_manifest(walk.dataset).splits
+    manifest = read_manifest(walk.dataset)
     for number, chain in stages.items():
         period = walk.periods[number - 1]
-        if not counts[period.evaluated_on.split].examples.get(target):
+        if not manifest.splits[period.evaluated_on.split].examples.get(target):
             continue
         scores = score_split(walk.dataset, period.evaluated_on.split, chain[-1].export,
                              domains=[target])
+        weights = manifest.row_weights(scores.click)
         metrics = domain_metrics(scores.domain, scores.user_key, scores.click, scores.score,
-                                 {int(scores.domain[0]): target})
+                                 {int(scores.domain[0]): target}, weights)
         days[period.evaluated_on.day] = metrics['overall']
         if number == max(stages):
             # New and old to the target: whom the source knows is what is to be transferred.
@@ -133,7 +138,7 @@ def _scored(walk: Walk, recipe: Recipe, target: str) -> TransferResult:
                            domains=[target])
             groups = cold_start_metrics(scores.user_id, scores.item_id, scores.user_key,
                                         scores.click, scores.score, old['user_id'],
-                                        old['item_id'])
+                                        old['item_id'], weights)
     last: list[Stage] = stages[max(stages)]
     return TransferResult(
         recipe.name, target, walk.seed, days, groups, sum(stage.seconds for stage in last),
