@@ -18,7 +18,7 @@ class ModelConfig:
             3.3 and Tables 3 and 4), or none; absent, the architecture's own.
         auxiliary: whether STAR's auxiliary network (3.5) is added; absent, the architecture's
             own choice.
-        dropout: after every hidden layer.
+        dropout: after every hidden layer, and of what a cross layer adds.
         id_dropout: the share of ids that training takes for unseen values, so that these have
             an embedding of their own, and no single id is relied on.
         embedding_l2: weight of the squared norm of the looked-up embeddings in the loss.

@@ -83,6 +83,30 @@ def test_cross_layers_are_those_of_tensorflow_recommenders():
         assert all(type(layer) is tfrs.layers.dcn.Cross for layer in make(name).crosses)
 
 
+@pytest.mark.parametrize('name', ['dcnv2', 'dcnv2_star', 'dcnv2_adasparse'])
+def test_dropout_is_of_what_a_cross_layer_adds(name):
+    model = build_model(trainer_dataset.make_manifest(3), ModelConfig(
+        name, embedding_dim=4, hidden_units=[8], normalization='none', auxiliary=False,
+        dropout=0.5, options={'cross_layers': 1}))
+    rows = {**batch(), 'domain': tf.constant(1)}
+    seen, dense = [], model.dense
+
+    def noting(layer, values, now):
+        if layer is model.head:
+            seen.append(values)
+        return dense(layer, values, now)
+
+    model.dense = noting
+    model(rows, training=False)
+    model(rows, training=True)
+    whole, dropped = (values.numpy()[:, :-8] for values in seen)  # without the MLP
+    first = model.look_up(rows).flat.numpy()
+    added, kept = whole - first, dropped - first
+    is_dropped = np.abs(kept) < 1e-6
+    assert 0.3 < is_dropped[np.abs(added) > 1e-4].mean() < 0.7
+    assert_allclose(kept[~is_dropped], 2 * added[~is_dropped], atol=1e-5)
+
+
 def test_a_row_generates_its_own_weights_from_other_features():
     model = make('apg', domain_aware=['age'])
     features = batch(domain=1)

@@ -70,6 +70,7 @@ class Backbone(CTRModel):
         self.hidden = [self.make_dense(units, options.activation, f'hidden_{i}')
                        for i, units in enumerate(config.hidden_units)]
         self.dropouts = [Dropout(config.dropout, seed=10 + i) for i in range(len(self.hidden))]
+        self.cross_dropouts = [Dropout(config.dropout, seed=40 + i) for i in range(crosses)]
         self.head = self.make_dense(1, None, 'head')
 
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
@@ -78,8 +79,12 @@ class Backbone(CTRModel):
     def run(self, first: tf.Tensor, now: Any, training: bool) -> tf.Tensor:
         """The logits [batch] of inputs [batch, units]."""
         crossed = first
-        for layer in self.crosses:
-            crossed = self.cross(layer, first, crossed, now)
+        for layer, dropout in zip(self.crosses, self.cross_dropouts, strict=True):
+            after = self.cross(layer, first, crossed, now)
+            if training and self.config.dropout:
+                # Of what the layer adds: x_i itself is in every later layer.
+                after = crossed + dropout(after - crossed, training=training)
+            crossed = after
         parallel = bool(self.crosses) and self.options.structure == 'parallel'
         outputs = first if parallel else crossed
         for layer, dropout in zip(self.hidden, self.dropouts, strict=True):
