@@ -210,11 +210,17 @@ class Examples:
             pass
         with ThreadPoolExecutor(self._threads) as pool:
             while chunk := list(itertools.islice(records, rows)):
-                path = chunk[0][0]
-                pieces = [[record for _, record in chunk[first:first + _PIECE]]
-                          for first in range(0, len(chunk), _PIECE)]
-                yield Columns.concatenate(list(pool.map(
-                    lambda piece, path=path: decode(piece, self.features, path), pieces)))
+                pieces = [chunk[first:first + _PIECE] for first in range(0, len(chunk), _PIECE)]
+                yield Columns.concatenate(list(pool.map(self._decode, pieces)))
+
+    def _decode(self, records: list[tuple[str, bytes]]) -> Columns:
+        """Records with the paths of their files."""
+        try:
+            return decode([record for _, record in records], self.features, records[0][0])
+        except UserError:
+            for path, of_path in itertools.groupby(records, lambda each: each[0]):
+                decode([record for _, record in of_path], self.features, path)
+            raise
 
     def _domain(self, domain: int) -> Columns:
         if domain not in self._columns:
@@ -223,15 +229,16 @@ class Examples:
 
     def _load(self) -> None:
         """Decodes the whole split, into one block of columns of which domains are slices."""
-        def decode_range(each: Range) -> Columns:
-            records = read_records(each.path, each.offset, each.bytes)
+        def decode_ranges(ranges: list[Range]) -> Columns:
+            records = ((each.path, record) for each in ranges
+                       for record in read_records(each.path, each.offset, each.bytes))
             parts = []
             while piece := list(itertools.islice(records, _PIECE)):
-                parts.append(decode(piece, self.features, each.path))
+                parts.append(self._decode(piece))
             return Columns.concatenate(parts)
         ranges = [each for domain in self.domains for each in self._ranges[domain]]
         with ThreadPoolExecutor(self._threads) as pool:
-            self._all = Columns.concatenate(list(pool.map(decode_range, ranges)))
+            self._all = Columns.concatenate(list(pool.map(decode_ranges, _grouped(ranges))))
         first = 0
         for domain in self.domains:
             self._columns[domain] = self._all.take(slice(first, first + self.count(domain)))
@@ -313,6 +320,21 @@ def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.
     finally:
         stopped.set()
         thread.join()
+
+
+def _grouped(ranges: Iterable[Range]) -> Iterator[list[Range]]:
+    """Ranges in their order, together as many as have the rows to be decoded at once: a file
+    of hundreds of domains has some rows of each."""
+    group: list[Range] = []
+    rows = 0
+    for each in ranges:
+        group.append(each)
+        rows += each.examples
+        if rows >= _PIECE:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
 
 
 def _interleaved(sources: list[tuple[str, Iterator[bytes]]]) -> Iterator[tuple[str, bytes]]:

@@ -4,11 +4,14 @@ import collections
 import os
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from trainer_dataset import write_dataset
 
 from beam_jobs.errors import UserError
 from trainer.examples import Examples, prefetch
+from trainer.keras import tf
+from trainer.tfrecords import decode
 
 TINY_MEMORY = 20_000  # less than the training split takes, so that it is streamed
 
@@ -96,6 +99,33 @@ def test_scoring_reads_every_row_of_unseen_domains_too(dataset, memory):
     examples = Examples(dataset[0], 'test', memory=memory)
     assert examples.domains == [0, 1, 2] and len(examples) == 110
     assert sorted(row_keys(examples.in_order(16))) == sorted(written_keys(dataset[1]['test']))
+
+
+def test_rows_of_many_domains_are_decoded_together(tmp_path, monkeypatch):
+    domains = dict.fromkeys(range(1, 61), 3)
+    written = write_dataset(tmp_path / 'many', {'train': domains, 'validation': {1: 5},
+                                                'test': {1: 5}}, domains=60)
+    calls = []
+    monkeypatch.setattr('trainer.examples.decode',
+                        lambda *args: calls.append(len(args[0])) or decode(*args))
+    examples = Examples(str(tmp_path / 'many'), 'train')
+    assert sorted(row_keys(examples.in_order(16))) == sorted(written_keys(written['train']))
+    assert calls == [180]
+
+
+def test_a_record_that_is_none_is_told_with_its_file(tmp_path):
+    write_dataset(tmp_path / 'wrong')
+    folder = tmp_path / 'wrong/examples/train'
+    index = pyarrow.parquet.read_table(folder / 'index.parquet').to_pandas()
+    with tf.io.TFRecordWriter(str(folder / index['file'].iloc[-1])) as file:
+        for _ in range(index['examples'].iloc[-1]):
+            file.write(b'no example')
+    index.loc[index.index[-1], 'offset'] = 0
+    index.loc[index.index[-1], 'bytes'] = os.path.getsize(folder / index['file'].iloc[-1])
+    index = index[(index['file'] != index['file'].iloc[-1]) | (index.index == index.index[-1])]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pandas(index), folder / 'index.parquet')
+    with pytest.raises(UserError, match=r'part-00001.* is damaged'):
+        list(Examples(str(tmp_path / 'wrong'), 'train').in_order(64))
 
 
 def test_excluded_features_are_not_read(dataset):
