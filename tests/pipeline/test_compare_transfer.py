@@ -147,7 +147,9 @@ def test_tables(tmp_path):
     periods = period_rows(results, 'base')
     assert [(row['day'], row['method']) for row in periods if row['target'] == 'B'] == [
         ('2024-01-01', 'base'), ('2024-01-01', 'ctnet'), ('2024-01-01', 'once'),
-        ('2024-01-02', 'base'), ('2024-01-02', 'ctnet')]
+        ('2024-01-02', 'base'), ('2024-01-02', 'ctnet'), ('mean', 'base'), ('mean', 'ctnet')]
+    assert periods[6]['auc_gain'] == pytest.approx((0.71 + 0.715 - 0.61 - 0.625) / 2)
+    assert periods[6]['impressions'] == 200
     assert periods[1]['auc_gain'] == pytest.approx(0.7 - 0.605)
 
     text = write_tables(str(tmp_path / 'tables'), results, 'base')

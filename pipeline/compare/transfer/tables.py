@@ -50,8 +50,9 @@ def overall_rows(results: Sequence[TransferResult], baseline: str) -> list[dict[
 
 
 def period_rows(results: Sequence[TransferResult], baseline: str) -> list[dict[str, Any]]:
-    """Table 3: a row a day and method, of the methods with a model for every day."""
-    return _rows_by(results, baseline, 'day', lambda result: result.days)
+    """Table 3: a row a day and method, of the methods with a model for every day, and one of
+    the mean of the days."""
+    return _rows_by(results, baseline, 'day', lambda result: _with_mean(result.days))
 
 
 def group_rows(results: Sequence[TransferResult], baseline: str) -> list[dict[str, Any]]:
@@ -125,6 +126,19 @@ def _head(names: Sequence[str]) -> list[str]:
 
 def _named(method: str, baseline: str) -> str:
     return f'{method} (baseline)' if method == baseline else method
+
+
+def _with_mean(days: dict[str, Metrics]) -> dict[str, Metrics]:
+    """The metrics of each day, and where there are several their means over the days on which
+    they are defined."""
+    if len(days) < 2:
+        return days
+    means = {}
+    for name in next(iter(days.values())):
+        defined = [of[name] for of in days.values() if of[name] is not None]
+        means[name] = sum(defined) / len(defined) if defined else None
+    return {**days, 'mean': {**means, 'impressions': sum(
+        of['impressions'] for of in days.values())}}
 
 
 def _last(days: dict[str, Metrics]) -> Metrics:
