@@ -56,6 +56,9 @@ def boosted_trees(dataset: str, split: str, seed: int) -> Scores:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    from trainer.keras import tf
+    from trainer.probability import probability
+
     manifest = read_manifest(dataset)
     names = ('train', 'validation', split)
     train, validation, scored = (_read(dataset, manifest, name) for name in names)
@@ -66,9 +69,8 @@ def boosted_trees(dataset: str, split: str, seed: int) -> Scores:
         categorical_features=[0] if len(manifest.domains) < 255 else None,
         early_stopping=True, random_state=seed, **SETTINGS)
     trees.fit(fitted, train.click, X_val=checked, y_val=validation.click)
-    score = trees.predict_proba(wanted)[:, 1]
-    # Of the log, where negatives were down-sampled, as a model's scores are.
-    score = score * manifest.keep_negatives / (1 - score * (1 - manifest.keep_negatives))
+    score = probability(tf.constant(trees.decision_function(wanted)),
+                        manifest.keep_negatives).numpy()
     return Scores(domain=scored.ids['domain'], user_id=scored.ids['user_id'],
                   item_id=scored.ids['item_id'], user_key=scored.user_key,
                   click=scored.click, score=score)

@@ -178,7 +178,7 @@ def test_histories_of_what_was_skipped_shown_and_known_the_day_before(tmp_path):
 
 
 def test_sampled_negatives_have_the_statistics_of_their_own_items(tmp_path):
-    table = random_log(500)
+    table = random_log(1000)
     manifest, dataset = build(tmp_path / 'dataset', table, sampling=SamplingConfig(
         ctr_ratio=0.5))
     rows = impressions(table)
@@ -186,7 +186,7 @@ def test_sampled_negatives_have_the_statistics_of_their_own_items(tmp_path):
     category = {row['item_id']: row['category'] for row in rows}
     negatives = [example for example in read_examples(dataset, 'test')
                  if example['click'] == [0] and example['item_id'] != [0]]
-    assert len(negatives) > 30
+    assert len(negatives) > 50
     for example in negatives:
         item = items[example['item_id'][0] - 1]
         row = {'user_id': users[example['user_id'][0] - 1], 'item_id': item,

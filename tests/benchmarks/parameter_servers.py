@@ -18,16 +18,24 @@ import tempfile
 import time
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 
-from beam_jobs.dataset import Domain, Feature, Manifest, Rows, Split, write_manifest
+from beam_jobs.dataset import (
+    Domain,
+    Feature,
+    Manifest,
+    Rows,
+    Split,
+    split_directory,
+    write_manifest,
+)
+from beam_jobs.examples import ExampleFile, encode_features
 from trainer.config import ModelConfig, TrainConfig
 from trainer.distributed.cluster import Alone
 from trainer.distributed.framework import Distributed
 from trainer.examples import Examples
 from trainer.frameworks import make_framework
-from trainer.keras import keras, tf
+from trainer.keras import keras
 from trainer.models import build_model
 
 FEATURES = 6
@@ -88,29 +96,19 @@ def write(directory: str, arguments: argparse.Namespace) -> None:
         'made-up', 'made-up', features,
         [Domain(i, f'd{i}') for i in range(1, arguments.domains + 1)],
         {'train': Split(('2024-01-01', '2024-01-01'), {}, {})}, Rows(0, 0, 0, 0, 0, 0, 0)))
-    folder = os.path.join(directory, 'examples', 'train')
-    os.makedirs(folder)
+    folder = split_directory(directory, 'train')
     shares = np.linspace(1, 1 / 3, arguments.domains)
-    index = []
-    for domain, count in enumerate((arguments.rows * shares / shares.sum()).astype(int), 1):
-        path = os.path.join(folder, f'{domain}.tfrecord')
-        ids = (arguments.ids * rng.random((count, FEATURES)) ** SKEW).astype(np.int64)
-        clicks = rng.random(count) < 0.3
-        with tf.io.TFRecordWriter(path) as writer:
-            for row, click in zip(ids, clicks, strict=True):
-                writer.write(_example({**{f'f{i}': value for i, value in enumerate(row)},
-                                       'click': click, 'user_key': row[0]}))
-        index.append((domain, f'{domain}.tfrecord', 0, os.path.getsize(path), count))
-    names = ['domain', 'file', 'offset', 'bytes', 'examples']
-    pyarrow.parquet.write_table(
-        pa.table({name: [each[i] for each in index] for i, name in enumerate(names)}),
-        os.path.join(folder, 'index.parquet'))
-
-
-def _example(row: dict[str, int]) -> bytes:
-    feature = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
-               for name, value in row.items()}
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    counts = (arguments.rows * shares / shares.sum()).astype(int)
+    domain = np.repeat(np.arange(1, arguments.domains + 1), counts)
+    places, clicks = map(np.concatenate, zip(*(
+        (rng.random((count, FEATURES)), rng.random(count)) for count in counts), strict=True))
+    ids = (arguments.ids * places ** SKEW).astype(np.int64)
+    with ExampleFile(os.path.join(folder, 'part-00000-of-00001.tfrecord')) as file:
+        file.write([encode_features({
+            **{f'f{i}': ids[:, i] for i in range(FEATURES)},
+            'click': (clicks < 0.3).astype(np.int64), 'user_key': ids[:, 0],
+            'domain': domain, 'timestamp': np.zeros(len(domain), np.int64)})])
+    pq.write_table(file.index(domain), os.path.join(folder, 'index.parquet'))
 
 
 if __name__ == '__main__':
