@@ -18,6 +18,7 @@ from beam_jobs.options import to_mapping
 from trainer.base_rate import base_log_odds
 from trainer.checkpoints import Checkpoints, RunState
 from trainer.config import TrainConfig
+from trainer.custom_gradients import forgotten_gradients
 from trainer.distributed.framework import Distributed, join_cluster
 from trainer.examples import Examples
 from trainer.export import export_model
@@ -74,7 +75,7 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
     examples = _examples(dataset, train_split, config, domains)
     validation = (None if validation_split is None
                   else _examples(dataset, validation_split, config, domains))
-    with _keras_settings(config):
+    with _keras_settings(config), forgotten_gradients():
         start = start_model(dataset, manifest, config.model, examples.splits, initial, source)
         if initial is None or initial.parts != 'all':
             start.model.start_at(base_log_odds(examples))

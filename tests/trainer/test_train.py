@@ -1,6 +1,7 @@
 """Whole training runs: early stopping, what is left behind, kills, refusals."""
 
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -11,11 +12,13 @@ import time
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorflow.python.framework.func_graph import FuncGraph
 from trainer_dataset import write_dataset
 
 from beam_jobs.errors import UserError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.golden import check_golden, read_golden
+from trainer.keras import tf
 from trainer.train import train
 
 MODEL = ModelConfig(name='star', embedding_dim=4, hidden_units=[8, 4], dropout=0.2,
@@ -49,6 +52,18 @@ def test_a_run_learns_and_leaves_a_model(finished):
             'validation_auc/overall', 'validation_gauc/d1', 'validation_pcoc/d2'} < tags
     assert any(tag.startswith('domain_weights/') and 'domain_kernel' in tag for tag in tags)
     assert [event.step for event in logs.Tensors('validation_auc/overall')] == [1, 2, 3]
+
+
+def test_a_finished_run_leaves_no_graph_and_no_variable_in_memory(dataset, tmp_path):
+    def alive():
+        gc.collect()
+        return sum(isinstance(each, (FuncGraph, tf.Variable)) for each in gc.get_objects())
+
+    config = dataclasses.replace(CONFIG, epochs=1)
+    train(dataset, str(tmp_path / 'first'), config)
+    before = alive()
+    train(dataset, str(tmp_path / 'second'), config)
+    assert alive() <= before
 
 
 def test_the_same_seed_gives_the_same_model(dataset, finished, tmp_path):
