@@ -435,7 +435,7 @@ def _compare_transfer(config, arguments: argparse.Namespace) -> int:
                         'continual, whose methods are compared period after period.')
     recipes = [recipe_of(text) for text in dict.fromkeys(arguments.models)]
     baseline = _baseline(arguments, [recipe.name for recipe in recipes])
-    directory = os.path.join(arguments.workspace, 'compare', f'{config.name}-transfer')
+    directory = os.path.join(arguments.workspace, 'compare', config.name)
     results, failures = compare_transfer(
         dataset_directory(arguments.workspace, config.name), directory, config.continual,
         recipes, range(1, arguments.seeds + 1), arguments.jobs)
