@@ -39,24 +39,19 @@ class TimeOrder:
 
     def __init__(self, examples: Examples, split: str, seed: int):
         self._features = examples.features
-        ranges = examples.ranges(split)
-        self._paths = sorted({each.path for some in ranges.values() for each in some})
+        by_domain = examples.ranges(split)
+        ranges = [(domain, each) for domain in sorted(by_domain) for each in by_domain[domain]]
+        self._paths = sorted({each.path for _, each in ranges})
         number = {path: place for place, path in enumerate(self._paths)}
-        domain, file, offset, timestamp = [], [], [], []
-        for domain_id, each in ((d, each) for d in sorted(ranges) for each in ranges[d]):
-            domain.append(np.full(each.examples, domain_id, np.int32))
-            file.append(np.full(each.examples, number[each.path], np.int16))
-            for offsets, timestamps in _scanned(each):
-                offset.append(offsets)
-                timestamp.append(timestamps)
-        timestamps = _joined(timestamp, np.int64)
+        sizes = [each.examples for _, each in ranges]
+        domain = np.repeat(np.array([domain for domain, _ in ranges], np.int32), sizes)
+        file = np.repeat(np.array([number[each.path] for _, each in ranges], np.int16), sizes)
+        offsets, timestamps = _scanned([each for _, each in ranges])
         ties = np.random.Generator(np.random.Philox(np.random.SeedSequence(
             [seed, _days_since(examples, split)]))).permutation(len(timestamps))
         order = np.lexsort((ties, timestamps))
-        self.timestamp = timestamps[order]
-        self.domain = _joined(domain, np.int32)[order]
-        self._file = _joined(file, np.int16)[order]
-        self._offset = _joined(offset, np.int64)[order]
+        self.timestamp, self.domain = timestamps[order], domain[order]
+        self._file, self._offset = file[order], offsets[order]
         self._mapped: dict[int, mmap.mmap] = {}
 
     def __len__(self) -> int:
@@ -79,19 +74,28 @@ class TimeOrder:
         return self._mapped[number]
 
 
-def _scanned(each: Range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Where the records of a range begin, and their timestamps."""
-    records = read_records(each.path, each.offset, each.bytes)
+def _scanned(ranges: list[Range]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the records of all ranges begin, and their timestamps, one range after another."""
+    first = np.cumsum([0, *(each.examples for each in ranges)])
+    offsets, timestamps = np.empty(first[-1], np.int64), np.empty(first[-1], np.int64)
+    # A range may be a few rows, of one of many domains: what a file has is decoded together.
+    places = sorted(range(len(ranges)), key=lambda place: ranges[place].path)
+    for path, of_path in itertools.groupby(places, key=lambda place: ranges[place].path):
+        records = ((row, offset, record) for place in of_path for row, (offset, record)
+                   in enumerate(_located(ranges[place]), first[place]))
+        while piece := list(itertools.islice(records, _PIECE)):
+            rows, begin, serialized = zip(*piece, strict=True)
+            offsets[list(rows)] = begin
+            timestamps[list(rows)] = decode_timestamps(list(serialized), path)
+    return offsets, timestamps
+
+
+def _located(each: Range) -> Iterator[tuple[int, bytes]]:
+    """The records of a range, each with where it begins."""
     begin = each.offset
-    while piece := list(itertools.islice(records, _PIECE)):
-        ends = begin + np.cumsum([_FRAME + len(record) for record in piece])
-        yield (np.concatenate([[begin], ends[:-1]]).astype(np.int64),
-               decode_timestamps(piece, each.path))
-        begin = int(ends[-1])
-
-
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *parts])
+    for record in read_records(each.path, each.offset, each.bytes):
+        yield begin, record
+        begin += _FRAME + len(record)
 
 
 def _days_since(examples: Examples, split: str) -> int:
