@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from beam_jobs.dataset import Domain, Feature, Manifest, Rows, Split, write_manifest
+from beam_jobs.dataset import Feature, write_manifest
+from tests.benchmarks.made_up import made_up_manifest
 from trainer.config import ModelConfig, TrainConfig
 from trainer.examples import Examples
 from trainer.frameworks import make_framework
@@ -202,12 +203,8 @@ def made_up(rows: int, domains: int, size: int, names: int = FEATURES,
     counts = np.maximum(1, rows * shares / shares.sum()).astype(int)
     features = [Feature(f'f{i}', 'categorical', 'user', size, vocabulary=f'f{i}')
                 for i in range(names)]
-    manifest = Manifest('made-up', 'made-up', features,
-                        [Domain(i, f'd{i}') for i in range(1, domains + 1)],
-                        {'train': Split(('2024-01-01', '2024-01-01'), {}, {})},
-                        Rows(0, 0, 0, 0, 0, 0, 0))
     with tempfile.TemporaryDirectory() as directory:
-        write_manifest(directory, manifest)
+        write_manifest(directory, made_up_manifest(features, domains))
         return _in_memory(directory, rng, counts, size, names)
 
 

@@ -13,23 +13,13 @@ nothing; on a network each pull and push waits for its answer besides.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from beam_jobs.dataset import (
-    Domain,
-    Feature,
-    Manifest,
-    Rows,
-    Split,
-    split_directory,
-    write_manifest,
-)
-from beam_jobs.examples import ExampleFile, encode_features
+from beam_jobs.dataset import Feature, write_manifest
+from tests.benchmarks.made_up import made_up_manifest, write_rows
 from trainer.config import ModelConfig, TrainConfig
 from trainer.distributed.cluster import Alone
 from trainer.distributed.framework import Distributed
@@ -92,23 +82,14 @@ def write(directory: str, arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     features = [Feature(f'f{i}', 'categorical', 'user', arguments.ids, vocabulary=f'f{i}')
                 for i in range(FEATURES)]
-    write_manifest(directory, Manifest(
-        'made-up', 'made-up', features,
-        [Domain(i, f'd{i}') for i in range(1, arguments.domains + 1)],
-        {'train': Split(('2024-01-01', '2024-01-01'), {}, {})}, Rows(0, 0, 0, 0, 0, 0, 0)))
-    folder = split_directory(directory, 'train')
+    write_manifest(directory, made_up_manifest(features, arguments.domains))
     shares = np.linspace(1, 1 / 3, arguments.domains)
     counts = (arguments.rows * shares / shares.sum()).astype(int)
     domain = np.repeat(np.arange(1, arguments.domains + 1), counts)
     places, clicks = map(np.concatenate, zip(*(
         (rng.random((count, FEATURES)), rng.random(count)) for count in counts), strict=True))
     ids = (arguments.ids * places ** SKEW).astype(np.int64)
-    with ExampleFile(os.path.join(folder, 'part-00000-of-00001.tfrecord')) as file:
-        file.write([encode_features({
-            **{f'f{i}': ids[:, i] for i in range(FEATURES)},
-            'click': (clicks < 0.3).astype(np.int64), 'user_key': ids[:, 0],
-            'domain': domain, 'timestamp': np.zeros(len(domain), np.int64)})])
-    pq.write_table(file.index(domain), os.path.join(folder, 'index.parquet'))
+    write_rows(directory, ids, domain, (clicks < 0.3).astype(np.int64), ids[:, 0])
 
 
 if __name__ == '__main__':

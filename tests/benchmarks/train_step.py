@@ -12,25 +12,15 @@ training that waits for it.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from beam_jobs.dataset import (
-    Domain,
-    Feature,
-    Manifest,
-    Rows,
-    Split,
-    split_directory,
-    write_manifest,
-)
+from beam_jobs.dataset import Feature, Manifest, write_manifest
 from beam_jobs.errors import UserError
-from beam_jobs.examples import ExampleFile, encode_features
+from tests.benchmarks.made_up import made_up_manifest, write_rows
 from trainer.config import ModelConfig, TrainConfig
 from trainer.examples import Examples, prefetch
 from trainer.keras import keras, tf
@@ -53,10 +43,7 @@ def make_manifest(domains: int, history: bool = False) -> Manifest:
     if history:
         features.append(Feature('history', 'sequence', 'user', VOCABULARY, vocabulary='f1',
                                 length=HISTORY, history=True))
-    return Manifest('benchmark', 'none', features,
-                    [Domain(i, str(i)) for i in range(1, domains + 1)],
-                    {'train': Split(('2024-01-01', '2024-01-01'), {}, {})},
-                    Rows(0, 0, 0, 0, 0, 0, 0))
+    return made_up_manifest(features, domains)
 
 
 def make_batches(domains: int, mixed: bool, count: int = 32) -> list[dict[str, tf.Tensor]]:
@@ -123,15 +110,9 @@ def speeds(names: list[str], domains: int, mixed: bool, rounds: int) -> dict[str
 def write_dataset(directory: str, rows: int, domains: int) -> None:
     """A training split in the layout of `beam_jobs.dataset`, in one file."""
     rng = np.random.default_rng(0)
-    folder = split_directory(directory, 'train')
     ids = np.minimum(rng.zipf(1.2, (rows, FEATURES)), VOCABULARY - 1)
     domain = np.sort(np.arange(rows) % domains + 1)
-    with ExampleFile(os.path.join(folder, 'part-00000-of-00001.tfrecord')) as file:
-        file.write([encode_features({
-            **{f'f{i}': ids[:, i] for i in range(FEATURES)}, 'click': np.arange(rows) % 2,
-            'user_key': np.arange(rows), 'domain': domain,
-            'timestamp': np.zeros(rows, np.int64)})])
-    pq.write_table(file.index(domain), os.path.join(folder, 'index.parquet'))
+    write_rows(directory, ids, domain, np.arange(rows) % 2, np.arange(rows))
     write_manifest(directory, make_manifest(domains))
 
 
