@@ -12,6 +12,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.exported import read_model_json
 from beam_jobs.options import from_mapping
 from trainer.config import TrainConfig
+from trainer.custom_gradients import forgotten_gradients
 from trainer.domain_parameters import read_domain_parameters
 from trainer.examples import Examples
 from trainer.export import export_model
@@ -48,6 +49,7 @@ class Before(NamedTuple):
     splits: list[str]
 
 
+@forgotten_gradients()
 def add_domain(source: str, dataset: str, name: str, directory: str, config: TrainConfig,
                split: str | Sequence[str] = 'train',
                validation_split: str | Sequence[str] | None = 'validation',

@@ -16,7 +16,7 @@ import pyarrow.parquet
 from beam_jobs.dataset import Feature, Manifest, read_manifest, split_directory
 from beam_jobs.errors import UserError
 from trainer.keras import tf
-from trainer.tfrecords import Columns, bytes_per_row, decode, read_records
+from trainer.tfrecords import Columns, bytes_per_row, decode, decode_files, read_records
 
 _PIECE = 4096  # rows decoded at once
 _SIDE_BY_SIDE = 4  # ranges that a streamed chunk mixes
@@ -215,12 +215,8 @@ class Examples:
 
     def _decode(self, records: list[tuple[str, bytes]]) -> Columns:
         """Records with the paths of their files."""
-        try:
-            return decode([record for _, record in records], self.features, records[0][0])
-        except UserError:
-            for path, of_path in itertools.groupby(records, lambda each: each[0]):
-                decode([record for _, record in of_path], self.features, path)
-            raise
+        return decode_files(
+            records, lambda of_files, path: decode(of_files, self.features, path))
 
     def _domain(self, domain: int) -> Columns:
         if domain not in self._columns:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from trainer.keras import tf
 
 _HEADER = struct.Struct('<Q')
 _BLOCK = 1 << 20
+
+Decoded = TypeVar('Decoded')
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,25 @@ def decode(records: list[bytes], features: list[Feature], path: str) -> Columns:
         {feature.name: _padded(parsed[feature.name].numpy(), feature.length)
          for feature in features if feature.kind == 'sequence'},
         parsed['click'].numpy().astype(np.int8), parsed['user_key'].numpy())
+
+
+def decode_files(records: list[tuple[str, bytes]],
+                 decoder: Callable[[list[bytes], str], Decoded]) -> Decoded:
+    """Decodes records of several files together; a damaged one is told with its own file.
+
+    A call of TensorFlow's parser costs the same however few rows it has, and a range of a file
+    may be a few rows of one of many domains.
+
+    Args:
+        records: each behind the path of its file.
+        decoder: of records, and the path for its error.
+    """
+    try:
+        return decoder([record for _, record in records], records[0][0])
+    except UserError:
+        for path, of_path in itertools.groupby(records, lambda each: each[0]):
+            decoder([record for _, record in of_path], path)
+        raise
 
 
 def _padded(ids: np.ndarray, length: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from trainer.examples import Examples, Range
 from trainer.tfrecords import (
     Columns,
     decode,
+    decode_files,
     decode_timestamps,
     read_records,
     record_at,
@@ -76,18 +77,14 @@ class TimeOrder:
 
 def _scanned(ranges: list[Range]) -> tuple[np.ndarray, np.ndarray]:
     """Where the records of all ranges begin, and their timestamps, one range after another."""
-    first = np.cumsum([0, *(each.examples for each in ranges)])
-    offsets, timestamps = np.empty(first[-1], np.int64), np.empty(first[-1], np.int64)
-    # A range may be a few rows, of one of many domains: what a file has is decoded together.
-    places = sorted(range(len(ranges)), key=lambda place: ranges[place].path)
-    for path, of_path in itertools.groupby(places, key=lambda place: ranges[place].path):
-        records = ((row, offset, record) for place in of_path for row, (offset, record)
-                   in enumerate(_located(ranges[place]), first[place]))
-        while piece := list(itertools.islice(records, _PIECE)):
-            rows, begin, serialized = zip(*piece, strict=True)
-            offsets[list(rows)] = begin
-            timestamps[list(rows)] = decode_timestamps(list(serialized), path)
-    return offsets, timestamps
+    located = ((offset, (each.path, record)) for each in ranges
+               for offset, record in _located(each))
+    offsets, timestamps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    while piece := list(itertools.islice(located, _PIECE)):
+        begin, records = zip(*piece, strict=True)
+        offsets.append(np.array(begin, np.int64))
+        timestamps.append(decode_files(list(records), decode_timestamps))
+    return np.concatenate(offsets), np.concatenate(timestamps)
 
 
 def _located(each: Range) -> Iterator[tuple[int, bytes]]:

@@ -36,6 +36,7 @@ _LINE_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
+@forgotten_gradients()
 def train(dataset: str, run_directory: str, config: TrainConfig,
           train_split: str | Sequence[str] = 'train',
           validation_split: str | Sequence[str] | None = 'validation',
@@ -75,7 +76,7 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
     examples = _examples(dataset, train_split, config, domains)
     validation = (None if validation_split is None
                   else _examples(dataset, validation_split, config, domains))
-    with _keras_settings(config), forgotten_gradients():
+    with _keras_settings(config):
         start = start_model(dataset, manifest, config.model, examples.splits, initial, source)
         if initial is None or initial.parts != 'all':
             start.model.start_at(base_log_odds(examples))
