@@ -22,6 +22,8 @@ class ModelConfig:
         id_dropout: the share of ids that training takes for unseen values, so that these have
             an embedding of their own, and no single id is relied on.
         embedding_l2: weight of the squared norm of the looked-up embeddings in the loss.
+        numeric_slopes: a numeric feature's vector is that of its bucket and, beside it, a
+            multiple of one vector of the feature's, by where among its buckets it is.
         exclude: features of the dataset that the model does not see.
         options: what this architecture alone takes.
     """
@@ -34,6 +36,7 @@ class ModelConfig:
     dropout: float = setting(0.0, minimum=0, maximum=0.95)
     id_dropout: float = setting(0.0, minimum=0, maximum=0.9)
     embedding_l2: float = setting(0.0, minimum=0)
+    numeric_slopes: bool = False
     exclude: list[str] = setting([])
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -181,6 +181,9 @@ def _take_embeddings(model: CTRModel, before: CTRModel, initial: Initial) -> Non
         raise UserError(f'The model {initial.model} shares no {initial.parts} with this one: '
                         'take a model of the same features.')
     mine.copy_rows(theirs, names)
+    if initial.parts == 'embeddings' and None not in (model.numeric_slopes,
+                                                      before.numeric_slopes):
+        model.numeric_slopes.copy_slopes(before.numeric_slopes, names)
 
 
 def _same_ids(feature: Feature, other: Feature) -> bool:

@@ -18,6 +18,7 @@ from trainer.layers.domain_feature import DomainFeature
 from trainer.layers.domain_layer import DomainLayer
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.feature_embedding import Embedded, FeatureEmbedding, Sequence
+from trainer.layers.numeric_slopes import NumericSlopes
 from trainer.layers.partitioned_normalization import PartitionedNormalization
 
 
@@ -97,6 +98,11 @@ class CTRModel(keras.Model):
         self.embedding = FeatureEmbedding(
             self.features, config.embedding_dim, l2=config.embedding_l2,
             id_dropout=config.id_dropout, seed=1)
+        self.numeric_slopes = (NumericSlopes(self.features, config.embedding_dim,
+                                             name='numeric_slopes')
+                               if config.numeric_slopes and any(
+                                   feature.kind == 'numeric' for feature in self.features)
+                               else None)
         self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim,
                                            name='domain_feature')
                              if options.domain_feature else None)
@@ -175,6 +181,8 @@ class CTRModel(keras.Model):
         ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
         embedded = self.embed(ids, rows, training)
         fields = embedded.fields
+        if self.numeric_slopes is not None:
+            fields = self.numeric_slopes(fields, ids)
         if self.domain_field is not None:
             fields = self.domain_field(fields, rows)
         inputs = Inputs(self._flat(fields), fields, embedded.sequences, ids, rows,

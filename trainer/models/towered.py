@@ -47,6 +47,7 @@ class Towered(CTRModel):
             raise UserError(f'model.options.tower of {self.config.name} is {options.tower}, '
                             'which does not end in an MLP: choose mlp, din or taobao_base.')
         self.fields = self.target.fields
+        self.numeric_slopes = self.target.numeric_slopes
         self.normalization, self.auxiliary = self.target.normalization, self.target.auxiliary
 
     def start_at(self, log_odds: float) -> None:
