@@ -1,11 +1,13 @@
-"""Letting go of the graphs that layers with gradients of their own were traced into."""
+"""Gradients that are written out by hand, and letting go of the graphs that traced them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tensorflow.python.framework import ops
+
+from trainer.keras import tf
 
 _PREFIX = 'CustomGradient-'  # of every name that tf.custom_gradient makes up
 
@@ -27,3 +29,34 @@ def forgotten_gradients() -> Iterator[None]:
         for name in set(registered) - before:
             if name.startswith(_PREFIX):
                 del registered[name]
+
+
+def written_gradient(plain: Callable[..., Sequence[tf.Tensor]],
+                     written: Callable[..., Sequence[tf.Tensor]],
+                     inputs: Sequence[tf.Tensor],
+                     upstreams: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    """A first gradient by hand, which can itself be differentiated.
+
+    For use in the gradient function of a `tf.custom_gradient`. `written` may use what the
+    forward pass has computed, of which TensorFlow does not know how it depends on the inputs;
+    gradients of the gradient are derived from `plain` instead.
+
+    Args:
+        plain: of the inputs, gives the outputs that have upstreams, in TensorFlow's own ops.
+        written: of the upstreams, gives the gradient of every input.
+        inputs: of the forward pass.
+        upstreams: the gradients of the outputs.
+    """
+    @tf.custom_gradient
+    def gradient_of(*given):
+        def second(*seconds):
+            with tf.GradientTape() as tape:
+                tape.watch(given)
+                with tf.GradientTape() as inner:
+                    inner.watch(given[:len(inputs)])
+                    outputs = plain(*given[:len(inputs)])
+                again = inner.gradient(outputs, given[:len(inputs)],
+                                       list(given[len(inputs):]))
+            return tape.gradient(again, given, seconds, unconnected_gradients='zero')
+        return tuple(written(*given[len(inputs):])), second
+    return gradient_of(*inputs, *(tf.convert_to_tensor(each) for each in upstreams))

@@ -7,6 +7,7 @@ from typing import Any
 from trainer.keras import keras, tf
 from trainer.layers.domain_layer import DomainLayer, FoldedDense, zero_row_then_uniform
 from trainer.layers.domain_rows import DomainRows
+from trainer.layers.normalize import Dense
 
 
 @keras.utils.register_keras_serializable('mdctr')
@@ -55,11 +56,19 @@ class AuxiliaryNetwork(DomainLayer):
             of_domain = tf.cast(rows.take(self.folded.bias), inputs.dtype)
             kernel = tf.cast(self.folded.kernel, inputs.dtype)
         else:
-            of_domain = tf.matmul(rows.take(self.domain_embedding),
-                                  self.hidden_kernel[:self.embedding_dim]) + self.hidden_bias
-            kernel = self.hidden_kernel[self.embedding_dim:]
-        hidden = tf.nn.relu(tf.matmul(inputs, kernel) + rows.spread(of_domain))
-        return tf.matmul(hidden, self.output_kernel) + self.output_bias
+            kernel, of_domain = self.first_layer(rows)
+        return self.second_layer(tf.matmul(inputs, kernel) + rows.spread(of_domain))
+
+    def first_layer(self, rows: DomainRows) -> Dense:
+        """The first layer's kernel for the inputs, and the domain's part as a bias, [present,
+        units]; what it gives is not activated."""
+        of_domain = tf.matmul(rows.take(self.domain_embedding),
+                              self.hidden_kernel[:self.embedding_dim]) + self.hidden_bias
+        return Dense(self.hidden_kernel[self.embedding_dim:], of_domain)
+
+    def second_layer(self, hidden: tf.Tensor) -> tf.Tensor:
+        """The outputs [batch, 1] of what the first layer gave."""
+        return tf.matmul(tf.nn.relu(hidden), self.output_kernel) + self.output_bias
 
     def fold(self) -> None:
         """Multiplies the domain's part of the first layer out for every domain."""

@@ -9,7 +9,7 @@ from trainer.keras import keras, tf
 from trainer.layers.domain_layer import DomainLayer, FoldedDense
 from trainer.layers.domain_rows import DomainRows
 from trainer.layers.moving_moments import keep_rate
-from trainer.layers.normalize import normalize
+from trainer.layers.normalize import Dense, normalize, normalized_dense
 
 
 @dataclass(eq=False)
@@ -79,8 +79,7 @@ class PartitionedNormalization(DomainLayer):
             return tf.cast(outputs, inputs.dtype)
         values = tf.cast(inputs, tf.float32)
         averages = self._averages(rows.present)
-        gamma = rows.take(self.domain_gamma) * self.gamma
-        beta = rows.take(self.domain_beta) + self.beta
+        gamma, beta = self._parameters(rows)
         if not training:
             mean, variance = averages
             scale = gamma * tf.math.rsqrt(variance + self.epsilon)
@@ -89,6 +88,30 @@ class PartitionedNormalization(DomainLayer):
         outputs, mean, variance = normalize(values, gamma, beta, rows, averages, self.epsilon)
         self._move(rows, rows.counts(values), mean, variance)
         return tf.cast(outputs, inputs.dtype)
+
+    def train_with_dense(self, inputs: tf.Tensor, rows: DomainRows, dense: Dense,
+                         beside: Dense) -> tuple[tf.Tensor, tf.Tensor]:
+        """This layer and the dense layer behind it in training, faster than one by one.
+
+        Args:
+            inputs: rows of one domain, [batch, inputs], float32.
+            rows: their domain.
+            dense: that this layer's outputs go to.
+            beside: that the inputs themselves go to.
+
+        Returns:
+            The outputs of the two, [batch, units] each.
+        """
+        outputs, aside, mean, variance = normalized_dense(
+            inputs, *self._parameters(rows), dense, beside, rows, self._averages(rows.present),
+            self.epsilon)
+        self._move(rows, rows.counts(inputs), mean, variance)
+        return outputs, aside
+
+    def _parameters(self, rows):
+        """gamma gamma_p and beta + beta_p, [present, units]."""
+        return (rows.take(self.domain_gamma) * self.gamma,
+                rows.take(self.domain_beta) + self.beta)
 
     def _averages(self, domains):
         """Moving averages [domains, units] by which inference normalizes these domains."""

@@ -7,6 +7,7 @@ from typing import Any
 from trainer.keras import keras, tf
 from trainer.layers.domain_layer import DomainLayer, FoldedDense
 from trainer.layers.domain_rows import DomainRows
+from trainer.layers.normalize import Dense
 
 
 @keras.utils.register_keras_serializable('mdctr')
@@ -58,6 +59,11 @@ class StarDense(DomainLayer):
         return self.activation(rows.dense(
             inputs, rows.take(self.domain_kernel), rows.take(self.domain_bias) + self.bias,
             shared=self.kernel))
+
+    def of_domain(self, rows: DomainRows) -> Dense:
+        """W* and b* of the domain of a batch of one domain, equation 5."""
+        return Dense(rows.take(self.domain_kernel)[0] * self.kernel,
+                     rows.take(self.domain_bias) + self.bias)
 
     def fold(self) -> None:
         """Multiplies the weights out for every domain (STAR 4.4)."""

@@ -166,16 +166,22 @@ class CTRModel(keras.Model):
         if self.auxiliary is not None:
             logit += tf.squeeze(self.auxiliary(self._flat(inputs.fields), inputs.rows),
                                 axis=1)  # STAR, equation 7
-        return inputs.rows.unsort(tf.cast(logit, tf.float32)) + self.base_logit
+        return self.from_base(inputs.rows, logit)
+
+    def from_base(self, rows: DomainRows, logit: tf.Tensor) -> tf.Tensor:
+        """Logits of sorted rows in the batch's own order, on top of the base rate's."""
+        return rows.unsort(tf.cast(logit, tf.float32)) + self.base_logit
 
     def look_up(self, features: dict[str, tf.Tensor], training: bool = False,
-                attended: dict[str, tf.Tensor] | None = None) -> Inputs:
+                attended: dict[str, tf.Tensor] | None = None,
+                normalized: bool = True) -> Inputs:
         """What `network` gets of a batch.
 
         Args:
             features: as of `call`.
             training: as of `call`.
             attended: what `attend` need not compute; in the batch's own order.
+            normalized: whether `flat` is, or is left for who calls to normalize.
         """
         rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
         ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
@@ -188,10 +194,10 @@ class CTRModel(keras.Model):
         inputs = Inputs(self._flat(fields), fields, embedded.sequences, ids, rows,
                         {name: rows.sort(of) for name, of in (attended or {}).items()})
         inputs = inputs._replace(attended=self.attend(inputs, training))
-        normalized = self.tower_input(inputs, training)
-        if self.normalization is not None:
-            normalized = self.normalization(normalized, rows, training=training)
-        return inputs._replace(flat=normalized)
+        flat = self.tower_input(inputs, training)
+        if self.normalization is not None and normalized:
+            flat = self.normalization(flat, rows, training=training)
+        return inputs._replace(flat=flat)
 
     def embed(self, ids: dict[str, tf.Tensor], rows: DomainRows, training: bool) -> Embedded:
         """The vectors of the features, in their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainer.keras import tf
+from trainer.layers.domain_rows import DomainRows
 from trainer.layers.dropout import Dropout
 from trainer.layers.partitioned_normalization import PartitionedNormalization
 from trainer.layers.star_dense import StarDense
@@ -29,9 +30,32 @@ class STAR(CTRModel):
         if isinstance(self.normalization, PartitionedNormalization):
             self.normalization.fold_into(self.hidden[0].folded)
 
+    def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        if not training or not self._first_layers_at_once(features):
+            return super().call(features, training)
+        inputs = self.look_up(features, training, normalized=False)
+        first, rows = self.hidden[0], inputs.rows
+        outputs, beside = self.normalization.train_with_dense(
+            inputs.flat, rows, first.of_domain(rows), self.auxiliary.first_layer(rows))
+        outputs = self.dropouts[0](first.activation(outputs), training=training)
+        logit = self._logit(outputs, rows, training, 1)
+        return self.from_base(
+            rows, logit + tf.squeeze(self.auxiliary.second_layer(beside), axis=1))
+
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
-        outputs = inputs.flat
-        for layer, dropout in zip(self.hidden, self.dropouts, strict=True):
-            outputs = dropout(layer(outputs, inputs.rows, training=training),
-                              training=training)
-        return tf.squeeze(self.head(outputs, inputs.rows, training=training), axis=1)
+        return self._logit(inputs.flat, inputs.rows, training, 0)
+
+    def _logit(self, outputs: tf.Tensor, rows: DomainRows, training: bool,
+               below: int) -> tf.Tensor:
+        """The main network's logit of the outputs of so many hidden layers."""
+        for layer, dropout in zip(self.hidden[below:], self.dropouts[below:], strict=True):
+            outputs = dropout(layer(outputs, rows, training=training), training=training)
+        return tf.squeeze(self.head(outputs, rows, training=training), axis=1)
+
+    def _first_layers_at_once(self, features: dict[str, tf.Tensor]) -> bool:
+        """Whether normalization and the first layers behind it can be one computation: a tenth
+        of a step in STAR's own setting, batches of one domain."""
+        return (bool(self.hidden) and self.auxiliary is not None
+                and isinstance(self.normalization, PartitionedNormalization)
+                and tf.convert_to_tensor(features['domain']).shape.rank == 0
+                and self.compute_dtype == 'float32')
