@@ -116,7 +116,8 @@ class Examples:
 
         Args:
             number: the epoch's, which with `seed` keys the shuffling.
-            size: rows a batch; the last batch of a domain (or of the split) has the rest.
+            size: rows a batch at most; the batches of a domain (or of the split) have alike
+                many rows, since a last one of a few would move the model as far as a whole one.
             kind: `domain` for batches of one domain each, in an order in which domains come
                 in proportion to their rows (STAR 3.2), or `mixed`.
             seed: of the shuffling.
@@ -138,7 +139,8 @@ class Examples:
             if self.in_memory:
                 pieces = [self._domain(domain)]
             else:
-                pieces = self._chunks(self._ranges[domain], max(size, _PIECE))
+                pieces = self._chunks(self._ranges[domain],
+                                      itertools.repeat(max(size, _PIECE)))
             for piece in pieces:
                 for first in range(0, len(piece), size):
                     yield self.batch(piece.take(slice(first, first + size)),
@@ -161,8 +163,8 @@ class Examples:
         if self.in_memory:
             rows, domains = self._everything()
             order = _generator(seed, number, _SHUFFLE_MIXED).permutation(total)
-            for first in range(start * size, total, size):
-                chosen = order[first:first + size]
+            for first, end in itertools.pairwise(batch_cuts(total, size)[start:]):
+                chosen = order[first:end]
                 yield self.batch(rows.take(chosen), domains[chosen])
             return
         batches = -(-total // size)
@@ -171,7 +173,7 @@ class Examples:
 
         def upto(batch):
             return counts * min(batch, batches) // batches
-        sources = [_Rows(self._shuffled(domain, number, size, seed, int(done // size)),
+        sources = [_Rows(self._shuffled(domain, number, size, seed, int(done // size), False),
                          int(done % size))
                    for domain, done in zip(self.domains, upto(start), strict=True)]
         for batch in range(start, batches):
@@ -184,32 +186,41 @@ class Examples:
                     np.concatenate([np.full(len(rows), domain, np.int32)
                                     for rows, domain in parts]))
 
-    def _shuffled(self, domain, number, size, seed, start) -> Iterator[Columns]:
+    def _shuffled(self, domain, number, size, seed, start, alike=True) -> Iterator[Columns]:
         """Batches of a domain's rows, from batch `start` on."""
         if self.in_memory:
             rows = self._domain(domain)
             order = row_order(len(rows), seed, number, domain)
-            for first in range(start * size, len(order), size):
-                yield rows.take(order[first:first + size])
+            for first, end in itertools.pairwise(batch_cuts(len(rows), size, alike)[start:]):
+                yield rows.take(order[first:end])
             return
         share = self._budget / 2 / self._row_bytes / len(self.domains)
-        chunk = size * max(1, int(share // size))
+        in_chunk = max(1, int(share // size))
         ranges = list(self._ranges[domain])
         _generator(seed, number, _SHUFFLE_RANGES, domain).shuffle(ranges)
-        skipped = start * size // chunk
-        for place, rows in enumerate(self._chunks(ranges, chunk, skipped), skipped):
-            order = row_order(len(rows), seed, number, domain, place)
-            for first in range(max(0, start * size - place * chunk), len(order), size):
-                yield rows.take(order[first:first + size])
+        cuts = batch_cuts(self._counts[domain], size, alike)
+        skipped = start // in_chunk
+        chunks = [cuts[first:first + in_chunk + 1]
+                  for first in range(skipped * in_chunk, len(cuts) - 1, in_chunk)]
+        before = chunks[0][0] if chunks else 0
+        for place, rows in enumerate(self._chunks(
+                ranges, [cuts[-1] - cuts[0] for cuts in chunks], before)):
+            order = row_order(len(rows), seed, number, domain, skipped + place)
+            batches = itertools.pairwise(cut - chunks[place][0] for cut in chunks[place])
+            for first, end in itertools.islice(batches, 0 if place else start % in_chunk, None):
+                yield rows.take(order[first:end])
 
-    def _chunks(self, ranges, rows, skip=0) -> Iterator[Columns]:
-        """Decodes ranges, several side by side, in chunks of so many rows."""
+    def _chunks(self, ranges: list[Range], sizes: Iterable[int],
+                skip: int = 0) -> Iterator[Columns]:
+        """Decodes ranges, several side by side, after `skip` rows, in chunks of so many."""
         records = _interleaved([(each.path, read_records(each.path, each.offset, each.bytes))
                                 for each in ranges])
-        for _ in itertools.islice(records, skip * rows):
+        for _ in itertools.islice(records, skip):
             pass
         with ThreadPoolExecutor(self._threads) as pool:
-            while chunk := list(itertools.islice(records, rows)):
+            for rows in sizes:
+                if not (chunk := list(itertools.islice(records, rows))):
+                    return
                 pieces = [chunk[first:first + _PIECE] for first in range(0, len(chunk), _PIECE)]
                 yield Columns.concatenate(list(pool.map(self._decode, pieces)))
 
@@ -277,6 +288,14 @@ def row_order(rows: int, seed: int, epoch: int, domain: int, *key: int) -> np.nd
     """The order in which an epoch goes through so many rows of a domain; a key tells parts of
     a domain apart that are shuffled by themselves."""
     return _generator(seed, epoch, _SHUFFLE_ROWS, domain, *key).permutation(rows)
+
+
+def batch_cuts(rows: int, size: int, alike: bool = True) -> list[int]:
+    """Where batches of at most `size` rows begin, and the end of the last: batches of alike
+    many rows, or of `size` and a last one of the rest."""
+    count = -(-rows // size)
+    return [rows * batch // count if alike else min(rows, size * batch)
+            for batch in range(count + 1)] if rows else []
 
 
 def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.Tensor]]:

@@ -7,12 +7,13 @@ it at random: the window slides over the history, and a batch is a sample of all
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from trainer.examples import Batch, Examples
+from trainer.examples import Batch, Examples, batch_cuts
 from trainer.tfrecords import Columns, decode
 from trainer.time_order import TimeOrder
 
@@ -79,8 +80,9 @@ class Stream:
         """Every row once.
 
         Args:
-            size: rows a batch. Some are smaller: the last ones, and those of a domain that
-                has fewer rows than that in the stretch of a whole window.
+            size: rows a batch at most; mixed batches have alike many. Of one domain, some are
+                smaller: the last ones, and those of a domain that has fewer rows than that in
+                the stretch of a whole window.
             kind: `domain` or `mixed`, as of `Examples.epoch`.
             start: the first batches to leave out.
         """
@@ -106,13 +108,13 @@ class Stream:
     def _mixed(self, generator: np.random.Generator, arriving: _Arriving,
                size: int) -> Iterator[Rows]:
         window = _Window(generator, min(self._limit, arriving.total))
-        while True:
+        size = min(size, self._limit)
+        for first, end in itertools.pairwise(batch_cuts(arriving.total, size)):
             window.add(arriving.next(self._limit - len(window)))
             self._forget_before(window.oldest())
             self.held = len(window)
-            if not len(window):
-                return
-            yield window.draw(size)
+            yield window.draw(end - first)
+        self.held = 0
 
     def _by_domain(self, generator: np.random.Generator, arriving: _Arriving,
                    size: int) -> Iterator[Rows]:
