@@ -294,8 +294,14 @@ def batch_cuts(rows: int, size: int, alike: bool = True) -> list[int]:
     """Where batches of at most `size` rows begin, and the end of the last: batches of alike
     many rows, or of `size` and a last one of the rest."""
     count = -(-rows // size)
-    return [rows * batch // count if alike else min(rows, size * batch)
-            for batch in range(count + 1)] if rows else []
+    if alike:
+        return even_cuts(rows, count)
+    return [min(rows, size * batch) for batch in range(count + 1)]
+
+
+def even_cuts(rows: int, batches: int) -> list[int]:
+    """As `batch_cuts`, of so many batches."""
+    return [rows * batch // max(batches, 1) for batch in range(batches + 1)]
 
 
 def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.Tensor]]:

@@ -174,9 +174,10 @@ def test_joint_training_uses_every_row_once(dataset, kind, parts):
     assert rows_of(loads) == [(domain, row) for domain, count in ((1, 130), (2, 70), (3, 17))
                               for row in range(count)]
     sizes = [len(batch) for load in loads for batch in load.batches]
-    assert max(sizes) == 16
+    assert max(sizes) <= 16
     if kind == 'domain':
-        assert len(sizes) == 9 + 5 + 2  # no batch is cut into pieces
+        # No batch is cut into pieces.
+        assert sorted(sizes) == sorted([14] * 5 + [15] * 4 + [14] * 5 + [8, 9])
         assert all(len({domain for domain, _ in read(load, [batch])}) == 1
                    for load in loads for batch in load.batches)
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from trainer.distributed.loads import ROWS, Load, Slice
-from trainer.examples import Examples, row_order
+from trainer.examples import Examples, batch_cuts, even_cuts, row_order
 from trainer.frameworks.order import batches_of, domain_order, generator, seed_of_pass
 
 _SHARES, _PIECES, _BATCHES, _MIXED = range(200, 204)  # apart from the frameworks' own draws
 
 
 class _Piece(NamedTuple):
-    """Some rows of a domain, in the order in which a pass goes through them."""
+    """Some batches of a domain, in the order in which a pass goes through them."""
 
     rows: Slice
+    batches: int
     key: tuple[int, ...]
 
 
@@ -37,7 +39,7 @@ class Planner:
 
     def __init__(self, examples: Examples, size: int, seed: int, rows: int = ROWS):
         self._examples, self._size, self._seed = examples, size, seed
-        self._piece = size * max(1, rows // size)
+        self._in_piece = max(1, rows // size)
 
     def passes(self, epoch: int, part: int = 0, parts: int = 1) -> list[Load]:
         """Domain after domain, in an order that is the loop's own."""
@@ -54,11 +56,11 @@ class Planner:
             for piece in self._pieces(domain, epoch, self._seed, part, parts):
                 order = before + self._order(domain, epoch, self._seed, piece)
                 slices.append(piece.rows)
-                batches += self._cut(order)
+                batches += _cut(order, piece.batches)
                 before += len(order)
         draws = generator(self._seed, _MIXED if kind == 'mixed' else _BATCHES, epoch, part)
         if kind == 'mixed':
-            batches = self._cut(draws.permutation(before))
+            batches = _cut(draws.permutation(before), -(-before // self._size))
         else:
             batches = [batches[place] for place in draws.permutation(len(batches))]
         return [Load(slices, batches)] if batches else []
@@ -98,39 +100,42 @@ class Planner:
             number, place = divmod(first, in_pass)
             seed = seed_of_pass(self._seed, number)
             for piece in self._pieces(domain, epoch, seed):
-                here = -(-(piece.rows.last - piece.rows.first) // self._size)
-                wanted = min(here - place, taken[domain] - first)
+                wanted = min(piece.batches - place, taken[domain] - first)
                 if wanted > 0:
                     load = self._load(domain, epoch, seed, piece)
                     load.batches = load.batches[place:place + wanted]
                     loads.append(load)
                     first += wanted
-                place = max(0, place - here)
+                place = max(0, place - piece.batches)
         return loads
 
     def _pieces(self, domain: int, epoch: int, seed: int, part: int = 0,
                 parts: int = 1) -> list[_Piece]:
-        count, size = self._examples.count(domain), self._size
-        batches = -(-count // size)
+        cuts = batch_cuts(self._examples.count(domain), self._size)
+        batches = len(cuts) - 1
         # Which loop gets the batches that cannot be shared evenly is drawn.
         shift = int(generator(seed, _SHARES, epoch, domain).integers(parts))
-        first, last = ((batches * end + shift) // parts * size for end in (part, part + 1))
-        last = min(last, count)
-        pieces = [Slice(domain, start, min(start + self._piece, last))
-                  for start in range(first, last, self._piece)]
-        whole = len(pieces) == 1 and last - first == count
-        made = [_Piece(rows, () if whole else (rows.first,)) for rows in pieces]
+        mine, end = ((batches * part + shift) // parts for part in (part, part + 1))
+        made = []
+        while mine < end:
+            last = min(mine + self._in_piece, end)
+            key = () if last - mine == batches else (cuts[mine],)
+            made.append(_Piece(Slice(domain, cuts[mine], cuts[last]), last - mine, key))
+            mine = last
         generator(seed, _PIECES, epoch, domain, part).shuffle(made)
         return made
 
     def _load(self, domain: int, epoch: int, seed: int, piece: _Piece) -> Load:
-        return Load([piece.rows], self._cut(self._order(domain, epoch, seed, piece)))
+        return Load([piece.rows], _cut(self._order(domain, epoch, seed, piece), piece.batches))
 
     def _order(self, domain: int, epoch: int, seed: int, piece: _Piece) -> np.ndarray:
         return row_order(piece.rows.last - piece.rows.first, seed, epoch, domain, *piece.key)
 
-    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
-        return [order[first:first + self._size] for first in range(0, len(order), self._size)]
+
+def _cut(order: np.ndarray, count: int) -> list[np.ndarray]:
+    """So many batches of alike many rows."""
+    return [order[first:last] for first, last in itertools.pairwise(
+        even_cuts(len(order), count))]
 
 
 def _key(part: int, parts: int) -> tuple[int, ...]:
