@@ -52,7 +52,7 @@ class TrainConfig:
         batches: `domain` for batches of one domain each, drawn in proportion to the domains
             (STAR 3.2), or `mixed`; absent, `mixed` for a model with batch normalization,
             whose moments are to be those of all domains, and else `domain`.
-        batch_size: rows a batch.
+        batch_size: rows a batch at most; those of a domain have alike many.
         optimizer: `sgd`, `momentum`, `adam`, `adagrad` and `rmsprop` move only the rows of
             embedding and domain variables that a batch touches; any other Keras optimizer, by
             its name (`nadam`, `ftrl`, `keras_adam`, ...) or as `module:Class`, goes over whole

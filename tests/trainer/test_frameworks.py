@@ -1,5 +1,6 @@
 """The contract of every learning framework: train, cut, continue, score, export."""
 
+import itertools
 import os
 import shutil
 
@@ -204,6 +205,19 @@ def test_domains_without_training_rows_without_validation_rows_or_with_one_class
     rows = next(Examples(directory, 'validation').domain_epoch(3, 0, 100))
     batch = {key: tf.constant(values) for key, values in rows.items()}
     np.testing.assert_array_equal(framework.predict(batch), framework._predict(batch))
+
+
+def test_tuning_has_its_rate_when_the_run_s_has_fallen_to_nothing(dataset, monkeypatch):
+    framework = made(dataset, 'finetune', schedule='cosine', warmup=0.1)
+    framework.done.assign(1.0)
+    assert framework.learning_rate() == 0
+    before = logits(framework, Examples(dataset, 'validation'))
+    rising = itertools.count()
+    monkeypatch.setattr(framework, '_value', lambda *_: float(next(rising)))
+    framework.finish(Examples(dataset, 'validation'))
+    after = logits(framework, Examples(dataset, 'validation'))
+    for domain in (1, 2, 3):
+        assert np.abs(after[domain] - before[domain]).max() > 0.01
 
 
 @pytest.mark.parametrize('name, options, sentence', [

@@ -129,13 +129,21 @@ class Framework:
         return float(tf.convert_to_tensor(self.optimizer.learning_rate))
 
     def make_optimizer(self, name: str | None = None, learning_rate: float | None = None,
-                       options: dict[str, Any] | None = None) -> keras.optimizers.Optimizer:
-        """An optimizer: without a name the run's own, with the run's options and these."""
+                       options: dict[str, Any] | None = None,
+                       scheduled: bool = True) -> keras.optimizers.Optimizer:
+        """An optimizer: without a name the run's own, with the run's options and these.
+
+        Args:
+            name: of the optimizer.
+            learning_rate: absent, the run's.
+            options: its hyper-parameters.
+            scheduled: whether its rate rises and falls with the run's.
+        """
         config, options = self.config, options or {}
         if name is None:
             name, options = config.optimizer, {**config.optimizer_options, **options}
         rate = learning_rate or config.learning_rate
-        if config.schedule != 'constant' or config.warmup:
+        if scheduled and (config.schedule != 'constant' or config.warmup):
             rate = Schedule(config.schedule, rate, config.warmup, self.done)
         optimizer = make_optimizer(name, rate, options)
         if self.config.mixed_precision:

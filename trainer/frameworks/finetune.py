@@ -41,7 +41,7 @@ class Finetune(WithSpecific, Alternate):
         Attributes:
             tuning_epochs: at most so many passes over a domain's rows.
             tuning_patience: passes without a rise after which tuning stops.
-            tuning_rate: of the optimizer; absent, the run's.
+            tuning_rate: of the optimizer, which no schedule changes; absent, the run's.
         """
 
         tuning_epochs: int = setting(5, minimum=1)
@@ -50,8 +50,9 @@ class Finetune(WithSpecific, Alternate):
 
     def prepare(self) -> None:
         super().prepare()
+        # The run's schedule has fallen to nothing when tuning begins.
         self._tuning = InnerStep(
-            self.model, self.make_optimizer(None, self.options.tuning_rate),
+            self.model, self.make_optimizer(None, self.options.tuning_rate, scheduled=False),
             xla=self.config.xla)
         self.specific = SpecificParameters(
             self._tuning, self.model, self.model.num_domains, follow=False,
