@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 import queue
@@ -173,9 +174,12 @@ class Examples:
 
         def upto(batch):
             return counts * min(batch, batches) // batches
-        sources = [_Rows(self._shuffled(domain, number, size, seed, int(done // size), False),
-                         int(done % size))
-                   for domain, done in zip(self.domains, upto(start), strict=True)]
+        sources = []
+        for domain, done in zip(self.domains, upto(start).tolist(), strict=True):
+            cuts = batch_cuts(self._counts[domain], size)
+            place = bisect.bisect_right(cuts, done) - 1
+            sources.append(_Rows(self._shuffled(domain, number, size, seed, place),
+                                 done - cuts[place]))
         for batch in range(start, batches):
             wanted = upto(batch + 1) - upto(batch)
             parts = [(source.next(int(n)), domain) for source, n, domain
@@ -186,29 +190,27 @@ class Examples:
                     np.concatenate([np.full(len(rows), domain, np.int32)
                                     for rows, domain in parts]))
 
-    def _shuffled(self, domain, number, size, seed, start, alike=True) -> Iterator[Columns]:
+    def _shuffled(self, domain, number, size, seed, start) -> Iterator[Columns]:
         """Batches of a domain's rows, from batch `start` on."""
         if self.in_memory:
             rows = self._domain(domain)
             order = row_order(len(rows), seed, number, domain)
-            for first, end in itertools.pairwise(batch_cuts(len(rows), size, alike)[start:]):
+            for first, end in itertools.pairwise(batch_cuts(len(rows), size)[start:]):
                 yield rows.take(order[first:end])
             return
         share = self._budget / 2 / self._row_bytes / len(self.domains)
         in_chunk = max(1, int(share // size))
         ranges = list(self._ranges[domain])
         _generator(seed, number, _SHUFFLE_RANGES, domain).shuffle(ranges)
-        cuts = batch_cuts(self._counts[domain], size, alike)
-        skipped = start // in_chunk
+        cuts, skipped = batch_cuts(self._counts[domain], size), start // in_chunk
         chunks = [cuts[first:first + in_chunk + 1]
                   for first in range(skipped * in_chunk, len(cuts) - 1, in_chunk)]
-        before = chunks[0][0] if chunks else 0
-        for place, rows in enumerate(self._chunks(
-                ranges, [cuts[-1] - cuts[0] for cuts in chunks], before)):
-            order = row_order(len(rows), seed, number, domain, skipped + place)
-            batches = itertools.pairwise(cut - chunks[place][0] for cut in chunks[place])
-            for first, end in itertools.islice(batches, 0 if place else start % in_chunk, None):
-                yield rows.take(order[first:end])
+        decoded = self._chunks(ranges, [chunk[-1] - chunk[0] for chunk in chunks],
+                               chunks[0][0] if chunks else 0)
+        for place, (chunk, rows) in enumerate(zip(chunks, decoded, strict=False), skipped):
+            order = row_order(len(rows), seed, number, domain, place)
+            for first, end in itertools.pairwise(chunk[max(0, start - place * in_chunk):]):
+                yield rows.take(order[first - chunk[0]:end - chunk[0]])
 
     def _chunks(self, ranges: list[Range], sizes: Iterable[int],
                 skip: int = 0) -> Iterator[Columns]:
@@ -290,13 +292,10 @@ def row_order(rows: int, seed: int, epoch: int, domain: int, *key: int) -> np.nd
     return _generator(seed, epoch, _SHUFFLE_ROWS, domain, *key).permutation(rows)
 
 
-def batch_cuts(rows: int, size: int, alike: bool = True) -> list[int]:
-    """Where batches of at most `size` rows begin, and the end of the last: batches of alike
-    many rows, or of `size` and a last one of the rest."""
-    count = -(-rows // size)
-    if alike:
-        return even_cuts(rows, count)
-    return [min(rows, size * batch) for batch in range(count + 1)]
+def batch_cuts(rows: int, size: int) -> list[int]:
+    """Where batches of at most `size` rows, and of alike many, begin, and the end of the last.
+    """
+    return even_cuts(rows, -(-rows // size))
 
 
 def even_cuts(rows: int, batches: int) -> list[int]:

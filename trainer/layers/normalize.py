@@ -126,8 +126,8 @@ def normalized_dense(values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, dense
         y = (gamma / s (x) W)^T c + W^T beta + b,     y' = W'^T c + W'^T mu + b'
 
     so that scaling and its gradient go over the weights instead of over the rows, and one
-    product gives all that the rows' gradient gets from y and y': three passes over the rows
-    remain of eleven. With G and G' the gradients of y and y', C = c^T G, one product too:
+    product gives all that the rows' gradient gets from y and y': five passes over the rows
+    remain of ten. With G and G' the gradients of y and y', C = c^T G, one product too:
 
         dW = gamma / s (x) C + beta^T sum(G),     d(gamma / s) = sum_units(C (x) W)
 

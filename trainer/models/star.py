@@ -53,8 +53,8 @@ class STAR(CTRModel):
         return tf.squeeze(self.head(outputs, rows, training=training), axis=1)
 
     def _first_layers_at_once(self, features: dict[str, tf.Tensor]) -> bool:
-        """Whether normalization and the first layers behind it can be one computation: a tenth
-        of a step in STAR's own setting, batches of one domain."""
+        """Whether normalization and the first layers at it can be one computation, which is
+        faster: in STAR's own setting, batches of one domain."""
         return (bool(self.hidden) and self.auxiliary is not None
                 and isinstance(self.normalization, PartitionedNormalization)
                 and tf.convert_to_tensor(features['domain']).shape.rank == 0
