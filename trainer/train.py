@@ -86,7 +86,8 @@ def train(dataset: str, run_directory: str, config: TrainConfig,
         _check_finish(framework, validation)
         if cluster is not None:
             framework = Distributed(framework, cluster)
-        average = WeightAverage(framework.weights()) if config.average else None
+        average = (WeightAverage(framework.weights(), framework.specific)
+                   if config.average else None)
         checkpoints = Checkpoints(
             os.path.join(run_directory, 'checkpoints'),
             {'configuration': to_mapping(config), 'dataset': manifest.fingerprint,

@@ -318,8 +318,7 @@ def test_an_epoch_is_continued_where_it_was_cut(dataset):
     ({'xla': True}, 'train.xla is for training in one process'),
     ({'mixed_precision': True}, 'train.mixed_precision is for'),
     ({'schedule': 'cosine'}, 'train.schedule is for'),
-    ({'stream_rows': 100_000}, 'train.stream_rows is for'),
-    ({'average': True}, 'train.average is for')])
+    ({'stream_rows': 100_000}, 'train.stream_rows is for')])
 def test_refusals(changed, sentence):
     with pytest.raises(UserError, match=sentence):
         check_distributed(TrainConfig(**changed))

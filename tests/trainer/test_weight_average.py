@@ -9,7 +9,11 @@ from trainer_dataset import write_dataset
 
 from trainer.checkpoints import Checkpoints
 from trainer.config import ModelConfig, TrainConfig
+from trainer.examples import Examples
+from trainer.frameworks import make_framework
+from trainer.frameworks.moments import domain_led
 from trainer.keras import keras, tf
+from trainer.models import build_model
 from trainer.train import train
 from trainer.weight_average import WeightAverage
 
@@ -70,27 +74,67 @@ def test_the_export_has_the_mean_of_two_epochs(dataset, tmp_path):
     assert any((one[name] != two[name]).any() for name in mean)
 
 
+@pytest.mark.parametrize('name', ['mamdr', 'domain_regularization', 'separate'])
+def test_what_is_a_domains_own_is_averaged_too(dataset, name):
+    keras.utils.set_random_seed(1)
+    examples = Examples(dataset, 'train')
+    run = config(framework=name)
+    framework = make_framework(run, build_model(examples.manifest, run.model), examples)
+    specific = framework.specific
+    average = WeightAverage(framework.weights(), specific)
+
+    def of_domains():
+        """The variables as each domain has them; of variables with a row for each domain the
+        domain's row, since it reads no other."""
+        found, led = {}, domain_led(framework.model)
+        for domain in range(len(specific.differences)):
+            specific.enter(domain)
+            found[domain] = [
+                np.array(variable[domain] if id(variable) in led else variable)
+                for variable in specific.step.variables]
+            specific.leave(keep=False)
+        return found
+
+    seen = []
+    for epoch in range(3):
+        list(framework.epoch(epoch))
+        average.add()
+        seen.append(of_domains())
+    with average.in_place():
+        means = of_domains()
+    back = of_domains()
+    for domain, values in means.items():
+        for place, value in enumerate(values):
+            epochs = [each[domain][place] for each in seen]
+            np.testing.assert_allclose(value, np.mean(epochs, axis=0), atol=1e-6)
+            np.testing.assert_array_equal(back[domain][place], epochs[-1])
+    trained = [domain for domain, own in enumerate(specific.differences) if own.there]
+    assert len(trained) == 2
+    assert all(any((one != other).any() for one, other in
+                   zip(seen[0][domain], seen[2][domain], strict=True)) for domain in trained)
+
+
 class _Cut(Exception):
     pass
 
 
-def test_a_run_that_continues_has_the_same_mean(dataset, tmp_path, monkeypatch):
-    whole = train(dataset, str(tmp_path / 'whole'), config(epochs=3))
-    save, calls = Checkpoints.save, []
+@pytest.mark.parametrize('framework', ['joint', 'mamdr', 'separate'])
+def test_a_run_that_continues_has_the_same_mean(dataset, tmp_path, monkeypatch, framework):
+    settings = config(framework=framework, epochs=3)
+    whole = train(dataset, str(tmp_path / 'whole'), settings)
+    save = Checkpoints.save
 
     def save_and_die(self, state):
         save(self, state)
-        calls.append(state.step)
-        if len(calls) == 4:
+        if state.epoch == 1:
             raise _Cut
 
     monkeypatch.setattr(Checkpoints, 'save', save_and_die)
     with pytest.raises(_Cut):
-        train(dataset, str(tmp_path / 'cut'), config(epochs=3))
+        train(dataset, str(tmp_path / 'cut'), settings)
     monkeypatch.undo()
-    assert calls[-1] > 9  # in the second epoch
     keras.backend.clear_session()
-    again = train(dataset, str(tmp_path / 'cut'), config(epochs=3))
+    again = train(dataset, str(tmp_path / 'cut'), settings)
     one, other = (json.loads((pathlib.Path(path) / 'golden.json').read_text())['scores']
                   for path in (whole, again))
     assert one == other

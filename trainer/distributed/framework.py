@@ -65,8 +65,7 @@ def check_distributed(config: TrainConfig) -> None:
             f'{", ".join(FRAMEWORKS)} do: choose one of them, or train in one process.')
     for name, wanted in (('mixed_precision', config.mixed_precision), ('xla', config.xla),
                          ('stream_rows', config.stream_rows), ('warmup', config.warmup),
-                         ('schedule', config.schedule != 'constant'),
-                         ('average', config.average)):
+                         ('schedule', config.schedule != 'constant')):
         if wanted:
             raise UserError(f'train.{name} is for training in one process: leave it out to '
                             'train on parameter servers.')

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.config import TrainConfig
 from trainer.examples import Batch, Examples
+from trainer.frameworks.specific import SpecificParameters
 from trainer.keras import keras, tf
 from trainer.models import like
 from trainer.models.base import CTRModel
@@ -53,7 +54,10 @@ class Framework:
     Attributes:
         done: the share of the run that is done, in [0, 1], which `trainer.train` keeps and
             the schedule of the learning rate follows.
+        specific: the parameters of each domain's own, where the framework trains any.
     """
+
+    specific: SpecificParameters | None = None
 
     @dataclass(frozen=True)
     class Options:

@@ -142,7 +142,7 @@ class SpecificParameters:
             self._shared, shared = self._puts(own.dense, own.rows, own.extra)
             self._blocks = [[Rows(block.numbers, values)]
                             for block, values in zip(own.rows, shared, strict=True)]
-            if self._with_slots:
+            if own.slots:
                 self._write_slots(own)
 
     def touched(self) -> None:
@@ -168,6 +168,40 @@ class SpecificParameters:
             own.there = True
         if self._with_slots:
             step.reset_slots([block.numbers for block in blocks])
+
+    def blend(self, domain: int, mean: Difference, share: float) -> None:
+        """mean <- mean + share (theta_i - mean), of one domain; the mean has no slots.
+
+        What one of the two does not have, rows or everything, is there as in theta_S.
+        """
+        step, own = self.step, self.differences[domain]
+        if not own.there:
+            return
+        dense = [step.variables[place] for place in step.dense_places]
+        tables = [step.variables[place] for place in step.row_places]
+        if not mean.there:
+            mean.dense = [self._nothing(variable.read_value()) for variable in dense]
+            mean.rows = [joined([], table) for table in tables]
+            mean.extra = [variable.read_value() for variable in self.extra]
+        pairs = zip([*mean.dense, *mean.extra], [*own.dense, *own.extra], strict=True)
+        blended = _on_host([_between(old, new, share) for old, new in pairs])
+        mean.dense, mean.extra = blended[:len(dense)], blended[len(dense):]
+        for place, (table, new) in enumerate(zip(tables, own.rows, strict=True)):
+            old = mean.rows[place]
+            numbers = np.union1d(old.numbers, new.numbers)
+            mean.rows[place] = Rows(*_on_host([numbers, _between(
+                *(self._among(block, numbers, table) for block in (old, new)), share)]))
+        mean.slots, mean.there = [], True
+
+    def _among(self, block: Rows, numbers: np.ndarray, table: tf.Variable) -> tf.Tensor:
+        """theta_i's values of ascending rows of a table, of which a block has some."""
+        return tf.tensor_scatter_nd_update(
+            self._nothing(tf.gather(table, numbers)),
+            np.searchsorted(numbers, block.numbers)[:, None], block.values)
+
+    def _nothing(self, shared: tf.Tensor) -> tf.Tensor:
+        """What theta_i is where it is as theta_S."""
+        return tf.zeros_like(shared) if self.follow else shared
 
     def _enter(self):
         """Forgets what was touched; the shared values of whole variables."""
@@ -244,6 +278,11 @@ def checkpoint_of(differences: Iterable[Difference]) -> tf.train.Checkpoint:
     """What saves and restores the differences of domains 0, 1, ..."""
     return tf.train.Checkpoint(**{f'domain_{domain}': difference for domain, difference
                                   in enumerate(differences)})
+
+
+def _between(old: tf.Tensor, new: tf.Tensor, share: float) -> tf.Tensor:
+    """Some way from old to new; what is not of floating point is new."""
+    return old + tf.cast(share, old.dtype) * (new - old) if old.dtype.is_floating else new
 
 
 def _on_host(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
