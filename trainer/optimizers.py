@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from beam_jobs.errors import UserError
 from trainer.keras import keras, tf
 from trainer.keras_optimizers import check_options, make_keras_optimizer
+from trainer.row_gradients import WIDE_ROW, SomeRowsOf, sum_rows
 
-_WIDE_ROW = 1024
 _CLIPPING = ('clipnorm', 'clipvalue', 'global_clipnorm')
 # TensorFlow's name for a resource that nobody else can find.
 _ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
@@ -89,7 +89,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
             self.apply(gradient, *(each.handle for each in variables))
             return
         # Each row is there once: Keras has called `_deduplicate_sparse_grad`.
-        if variable.shape[1:].num_elements() < _WIDE_ROW:
+        if variable.shape[1:].num_elements() < WIDE_ROW:
             self.apply_to_rows(gradient, variables)
             return
         # A mixed batch holds most domains: their weights are better moved where they are,
@@ -115,9 +115,12 @@ class RowOptimizer(keras.optimizers.Optimizer):
             tf.zeros(tf.shape(rows), tf.bool))
         others = tf.cast(tf.where(untouched)[:, 0], rows.dtype)
         before = [tf.gather(each, others) for each in variables]
-        dense = tf.dynamic_stitch(
-            [tf.cast(rows, tf.int32), tf.cast(others, tf.int32)],
-            [gradient.values, tf.zeros_like(before[0], gradient.values.dtype)])
+        if isinstance(gradient, SomeRowsOf):
+            dense = gradient.whole
+        else:
+            dense = tf.dynamic_stitch(
+                [tf.cast(rows, tf.int32), tf.cast(others, tf.int32)],
+                [gradient.values, tf.zeros_like(before[0], gradient.values.dtype)])
         with tf.control_dependencies(before):
             self.apply(tf.ensure_shape(dense, variables[0].shape),
                        *(each.handle for each in variables))
@@ -247,27 +250,3 @@ def _temporary(values: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
     handle = tf.raw_ops.VarHandleOp(
         dtype=values.dtype, shape=values.shape, shared_name=_ANONYMOUS)
     return handle, tf.raw_ops.AssignVariableOp(resource=handle, value=values)
-
-
-class RowsOnce(tf.IndexedSlices):
-    """A gradient of rows of which each is there once, so that nobody needs to look again."""
-
-
-def sum_rows(gradient: tf.IndexedSlices) -> RowsOnce:
-    """The same gradient with every row once."""
-    if isinstance(gradient, RowsOnce):
-        return gradient
-    if gradient.indices.shape[0] == 1:
-        return RowsOnce(gradient.values, gradient.indices, gradient.dense_shape)
-    rows, places = tf.unique(gradient.indices)
-
-    each = tf.convert_to_tensor(gradient.values)
-
-    def summed():
-        return tf.math.unsorted_segment_sum(each, places, tf.size(rows))
-    if each.shape[1:].num_elements() < _WIDE_ROW:
-        values = summed()
-    else:  # a domain's weights: one row a domain already, and costly to go over again
-        values = tf.cond(tf.size(rows) < tf.size(gradient.indices), summed,
-                         lambda: each)
-    return RowsOnce(values, rows, gradient.dense_shape)

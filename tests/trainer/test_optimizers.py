@@ -6,6 +6,7 @@ import pytest
 from beam_jobs.errors import UserError
 from trainer.keras import keras, tf
 from trainer.optimizers import OPTIMIZERS, make_optimizer
+from trainer.row_gradients import SomeRowsOf
 
 RATE = 0.1
 
@@ -89,6 +90,33 @@ def test_wide_rows_move_alone_however_many_there_are(in_graph):
                 slot[row] = value
         np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(variable.numpy()[0], w[0])
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_rows_of_a_whole_gradient_move_alone_however_many_there_are(name):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(4, 40, 30)).astype(np.float32)
+    steps = []
+    for whole in (False, True):
+        variable, optimizer = tf.Variable(w.copy()), make_optimizer(name, RATE)
+        optimizer.build([variable])
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32),
+                                      tf.TensorSpec([4, 40, 30])])
+        def step(rows, values, variable=variable, optimizer=optimizer, whole=whole):
+            optimizer.apply_gradients([(
+                SomeRowsOf(values, rows) if whole
+                else tf.IndexedSlices(tf.gather(values, rows), rows), variable)])
+        steps.append((step, variable))
+    for rows in ([1, 2, 3], [3], [1, 2], [0, 1, 2, 3], [0, 2, 3]):
+        values = np.zeros_like(w)
+        values[rows] = rng.normal(size=(len(rows), 40, 30))
+        before = steps[1][1].numpy()
+        for step, _ in steps:
+            step(tf.constant(rows), tf.constant(values))
+        np.testing.assert_array_equal(steps[0][1], steps[1][1])
+        moved = (steps[1][1].numpy() != before).any(axis=(1, 2))
+        assert np.flatnonzero(moved).tolist() == rows
 
 
 @pytest.mark.parametrize('rows', [[[2, 0, 2]], [[1], [3], [1]], [[0, 1, 2, 3], [2, 2, 2, 2]]])

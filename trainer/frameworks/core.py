@@ -19,7 +19,8 @@ from trainer.examples import Batch
 from trainer.keras import keras, tf
 from trainer.keras_optimizers import state_of
 from trainer.models.base import CTRModel
-from trainer.optimizers import RowOptimizer, sum_rows
+from trainer.optimizers import RowOptimizer
+from trainer.row_gradients import sum_rows
 from trainer.step import TrainStep
 
 Slot = tuple[tf.Variable, float]  # and what it starts from

@@ -18,7 +18,8 @@ from trainer.frameworks.specific import Difference, SpecificParameters
 from trainer.keras import keras, tf
 from trainer.models.base import CTRModel
 from trainer.models.grown import grown
-from trainer.optimizers import RowOptimizer, RowsOnce
+from trainer.optimizers import RowOptimizer
+from trainer.row_gradients import RowsOnce
 from trainer.step import Predict, TrainStep, loss_of
 
 

@@ -47,12 +47,14 @@ class DomainDense(SharedMeanLayer):
 
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         if self.folded is not None and not training:
-            kernel = tf.cast(rows.take(self.folded.kernel), inputs.dtype)
-            bias = tf.cast(rows.take(self.folded.bias), inputs.dtype)
+            outputs = rows.dense_of(inputs, self.folded.kernel,
+                                    tf.cast(rows.take(self.folded.bias), inputs.dtype))
+        elif training:
+            outputs = rows.dense_of(inputs, self.domain_kernel, rows.take(self.domain_bias))
         else:
-            kernel = self.take(rows, self.domain_kernel, training)
-            bias = self.take(rows, self.domain_bias, training)
-        return self.activation(rows.dense(inputs, kernel, bias))
+            outputs = rows.dense(inputs, self.take(rows, self.domain_kernel, training),
+                                 self.take(rows, self.domain_bias, training))
+        return self.activation(outputs)
 
     def fold(self) -> None:
         """Computes the mean of the domains' weights once."""

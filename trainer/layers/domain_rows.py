@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 from trainer.keras import tf
+from trainer.row_gradients import SomeRowsOf
 
 _UNROLLED = 33
 
@@ -98,16 +102,42 @@ class DomainRows:
         """
         if bias is None:
             bias = tf.zeros([tf.shape(weights)[0], weights.shape[2]], weights.dtype)
-        if shared is not None:  # a variable, of which mixed precision casts what is read
-            shared = tf.convert_to_tensor(shared)
+        if not self.single and weights.shape[2] == 1:
+            return self._dense_of_one_unit(rows, weights, bias, shared)
         if not self.single and self.num_domains <= _UNROLLED:
-            slots = tf.pad(self._counts, [[0, self.num_domains - tf.size(self._counts)]])
-            return _dense_unrolled(rows, weights, bias, slots, self.num_domains, shared)
+            return _dense_unrolled(rows, self, weights, bias, _of_present(self), shared)
         if shared is not None:
-            weights *= shared
+            weights *= tf.convert_to_tensor(shared)
         if self.single:
             return _dense_of_one(rows, weights[0], bias)
         return _dense_by_slice(rows, weights, bias, self._starts, self._ends)
+
+    def dense_of(self, rows: tf.Tensor, variable: tf.Variable, bias: tf.Tensor,
+                 shared: tf.Tensor | None = None) -> tf.Tensor:
+        """`dense` by the present domains' rows of a variable.
+
+        Where most domains are present their weights are neither copied out of the variable nor
+        the gradient into another one for the optimizer: going over the memory of all domains'
+        weights costs as much as the products with them.
+
+        Args:
+            rows: sorted rows [batch, inputs].
+            variable: weights [num_domains, inputs, units].
+            bias: of the present domains, [present, units].
+            shared: as of `dense`.
+        """
+        if (self.single or self.num_domains > _UNROLLED or variable.shape[2] == 1
+                or not isinstance(variable, tf.Variable) or variable.dtype != rows.dtype):
+            return self.dense(rows, tf.cast(self.take(variable), rows.dtype), bias, shared)
+        return _dense_unrolled(rows, self, variable.read_value(), bias, _of_all(self), shared)
+
+    def _dense_of_one_unit(self, rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor,
+                           shared: tf.Tensor | None) -> tf.Tensor:
+        """As `dense`; weights of one unit are no larger than a row, and can be spread."""
+        if shared is not None:
+            weights *= tf.convert_to_tensor(shared)
+        products = rows * self.spread(weights[:, :, 0])
+        return tf.reduce_sum(products, axis=1, keepdims=True) + self.spread(bias)
 
 
 def column_sums(rows: tf.Tensor) -> tf.Tensor:
@@ -124,59 +154,90 @@ def _dense_of_one(rows, weights, bias):
     return tf.nn.bias_add(tf.matmul(rows, weights), bias[0]), gradient
 
 
-def _dense_unrolled(rows, weights, bias, counts, slots, shared):
-    """One product a slot, of which those after the present domains' are of no rows.
+class _Slots(NamedTuple):
+    """The pieces of sorted rows that an unrolled product is made of.
+
+    Attributes:
+        counts: rows of each piece, int32 [slots]; some are of none.
+        weights: each piece's place among the weights.
+        bias: each piece's place among the present domains, int32 [slots].
+        gradient: of the weights, of the pieces' gradients [slots, ...].
+    """
+
+    counts: tf.Tensor
+    weights: Sequence[tf.Tensor | int]
+    bias: tf.Tensor
+    gradient: Callable[[tf.Tensor], tf.Tensor | tf.IndexedSlices]
+
+
+def _of_present(rows: DomainRows) -> _Slots:
+    """A piece for each present domain; the pieces after theirs are of no rows."""
+    present, slots = tf.size(rows.present), rows.num_domains
+    counts = tf.pad(rows.counts(rows.present), [[0, slots - present]])
+    places = tf.minimum(tf.range(slots), present - 1)
+    return _Slots(counts, tf.unstack(places, slots), places, lambda made: made[:present])
+
+
+def _of_all(rows: DomainRows) -> _Slots:
+    """A piece for each domain; those of domains that are not present are of no rows."""
+    present, slots = rows.present, rows.num_domains
+    counts = tf.scatter_nd(present[:, None], rows.counts(present), [slots])
+    places = tf.scatter_nd(present[:, None], tf.range(tf.size(present)), [slots])
+    return _Slots(counts, range(slots), places, lambda made: SomeRowsOf(made, present))
+
+
+def _dense_unrolled(rows, domains, weights, bias, slots, shared):
+    """One product a slot.
 
     The product with the shared weights is made slot by slot too: a domain's weights are then
     still in the processor's cache, where all domains' together are not.
     """
-    present = tf.shape(weights)[0]
-    blocks = [tf.minimum(slot, present - 1) for slot in range(slots)]
+    count = len(slots.weights)
 
     def pieces_of(rows):
-        return tf.split(rows, counts, num=slots)
+        return tf.split(rows, slots.counts, num=count)
 
-    def forward(rows, bias, kernel_of):
-        return tf.concat([tf.nn.bias_add(tf.matmul(piece, kernel_of(block)), bias[block])
-                          for block, piece in zip(blocks, pieces_of(rows), strict=True)],
-                         axis=0)
+    def forward(rows, bias, kernels):
+        biases = tf.unstack(tf.gather(bias, slots.bias), count)
+        return tf.concat([tf.nn.bias_add(tf.matmul(piece, kernel), of_piece)
+                          for piece, kernel, of_piece in zip(
+                              pieces_of(rows), kernels, biases, strict=True)], axis=0)
 
-    def backward(rows, upstream, kernel_of, weight_gradients):
-        by_row, by_bias = [], []
-        for block, piece, back in zip(blocks, pieces_of(rows), pieces_of(upstream),
-                                      strict=True):
-            by_row.append(tf.matmul(back, kernel_of(block), transpose_b=True))
-            weight_gradients(block, tf.matmul(piece, back, transpose_a=True))
-            by_bias.append(column_sums(back))
-        return tf.concat(by_row, axis=0), tf.concat(by_bias, axis=0)[:present]
+    def backward(rows, upstream, kernels):
+        """The gradient of the rows, and of each piece's kernel."""
+        pairs = list(zip(pieces_of(rows), pieces_of(upstream), strict=True))
+        return tf.concat([tf.matmul(back, kernel, transpose_b=True) for (_, back), kernel
+                          in zip(pairs, kernels, strict=True)], axis=0), [
+                              tf.matmul(piece, back, transpose_a=True) for piece, back in pairs]
 
     @tf.custom_gradient
     def product(rows, weights, bias):
+        kernels = [weights[place] for place in slots.weights]
+
         def gradient(upstream):
-            by_weight = []
-            by_row, by_bias = backward(
-                rows, tf.convert_to_tensor(upstream), lambda block: weights[block],
-                lambda block, of_kernel: by_weight.append(of_kernel))
-            return by_row, tf.stack(by_weight)[:present], by_bias
-        return forward(rows, bias, lambda block: weights[block]), gradient
+            upstream = tf.convert_to_tensor(upstream)
+            by_row, by_kernel = backward(rows, upstream, kernels)
+            return by_row, slots.gradient(tf.stack(by_kernel)), domains.sum(upstream)
+        return forward(rows, bias, kernels), gradient
 
     @tf.custom_gradient
     def product_with_shared(rows, weights, bias, shared):
-        def gradient(upstream):
-            by_weight, by_shared = [], []
+        own = [weights[place] for place in slots.weights]
+        kernels = [each * shared for each in own]
 
-            def weight_gradients(block, of_kernel):
-                by_weight.append(of_kernel * shared)
-                by_shared.append(of_kernel * weights[block])
-            by_row, by_bias = backward(
-                rows, tf.convert_to_tensor(upstream), lambda block: weights[block] * shared,
-                weight_gradients)
-            return by_row, tf.stack(by_weight)[:present], by_bias, tf.add_n(by_shared)
-        return forward(rows, bias, lambda block: weights[block] * shared), gradient
+        def gradient(upstream):
+            upstream = tf.convert_to_tensor(upstream)
+            by_row, by_kernel = backward(rows, upstream, kernels)
+            by_own = tf.stack([each * shared for each in by_kernel])
+            by_shared = tf.add_n([each * mine for each, mine
+                                  in zip(by_kernel, own, strict=True)])
+            return by_row, slots.gradient(by_own), domains.sum(upstream), by_shared
+        return forward(rows, bias, kernels), gradient
 
     if shared is None:
         return product(rows, weights, bias)
-    return product_with_shared(rows, weights, bias, shared)
+    # A variable, of which mixed precision casts what is read.
+    return product_with_shared(rows, weights, bias, tf.convert_to_tensor(shared))
 
 
 def _dense_by_slice(rows, weights, bias, starts, ends):

@@ -53,11 +53,10 @@ class StarDense(DomainLayer):
 
     def compute(self, inputs: tf.Tensor, rows: DomainRows, training: bool) -> tf.Tensor:
         if self.folded is not None and not training:
-            kernel = tf.cast(rows.take(self.folded.kernel), inputs.dtype)
             bias = tf.cast(rows.take(self.folded.bias), inputs.dtype)
-            return self.activation(rows.dense(inputs, kernel, bias))
-        return self.activation(rows.dense(
-            inputs, rows.take(self.domain_kernel), rows.take(self.domain_bias) + self.bias,
+            return self.activation(rows.dense_of(inputs, self.folded.kernel, bias))
+        return self.activation(rows.dense_of(
+            inputs, self.domain_kernel, rows.take(self.domain_bias) + self.bias,
             shared=self.kernel))
 
     def of_domain(self, rows: DomainRows) -> Dense:
