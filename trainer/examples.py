@@ -8,7 +8,6 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,10 +16,18 @@ import pyarrow.parquet
 from beam_jobs.dataset import Feature, Manifest, read_manifest, split_directory
 from beam_jobs.errors import UserError
 from trainer.keras import tf
-from trainer.tfrecords import Columns, bytes_per_row, decode, decode_files, read_records
+from trainer.tfrecords import (
+    Columns,
+    Records,
+    bytes_per_row,
+    decode,
+    decode_parts,
+    read_records,
+)
 
 _PIECE = 4096  # rows decoded at once
 _SIDE_BY_SIDE = 4  # ranges that a streamed chunk mixes
+_IN_TURN = 256  # rows of each of them
 _SHUFFLE_ROWS, _SHUFFLE_BATCHES, _SHUFFLE_RANGES, _SHUFFLE_MIXED = range(4)
 
 Batch = dict[str, Any]
@@ -52,7 +59,6 @@ class Examples:
         exclude: features that are not wanted.
         domains: the names of the domains whose rows are wanted; absent, every row is.
         memory: bytes that decoded rows may take.
-        threads: that decode.
 
     Attributes:
         manifest: of the dataset.
@@ -67,8 +73,7 @@ class Examples:
     """
 
     def __init__(self, dataset: str, split: str | Sequence[str], exclude: Iterable[str] = (),
-                 domains: Iterable[str] | None = None, memory: int = 2 << 30,
-                 threads: int = 2):
+                 domains: Iterable[str] | None = None, memory: int = 2 << 30):
         self.manifest: Manifest = read_manifest(dataset)
         self.splits = _checked_splits(dataset, self.manifest, split)
         self.split = _called(self.splits)
@@ -85,7 +90,7 @@ class Examples:
         self._counts = {domain: sum(each.examples for each in ranges)
                         for domain, ranges in self._ranges.items()}
         self._row_bytes = bytes_per_row(self.features)
-        self._budget, self._threads = memory, threads
+        self._budget = memory
         self.in_memory = len(self) * self._row_bytes <= memory
         self._columns: dict[int, Columns] = {}
         self._all: Columns | None = None
@@ -215,21 +220,20 @@ class Examples:
     def _chunks(self, ranges: list[Range], sizes: Iterable[int],
                 skip: int = 0) -> Iterator[Columns]:
         """Decodes ranges, several side by side, after `skip` rows, in chunks of so many."""
-        records = _interleaved([(each.path, read_records(each.path, each.offset, each.bytes))
-                                for each in ranges])
-        for _ in itertools.islice(records, skip):
-            pass
-        with ThreadPoolExecutor(self._threads) as pool:
-            for rows in sizes:
-                if not (chunk := list(itertools.islice(records, rows))):
-                    return
-                pieces = [chunk[first:first + _PIECE] for first in range(0, len(chunk), _PIECE)]
-                yield Columns.concatenate(list(pool.map(self._decode, pieces)))
+        records = _Queue(_interleaved([_records_of(each) for each in ranges]))
+        while skip and (skipped := sum(map(len, records.next(min(skip, _PIECE))))):
+            skip -= skipped
+        for rows in sizes:
+            pieces = []
+            while rows and (piece := records.next(min(rows, _PIECE))):
+                pieces.append(self._decode(piece))
+                rows -= len(pieces[-1])
+            if not pieces:
+                return
+            yield Columns.concatenate(pieces)
 
-    def _decode(self, records: list[tuple[str, bytes]]) -> Columns:
-        """Records with the paths of their files."""
-        return decode_files(
-            records, lambda of_files, path: decode(of_files, self.features, path))
+    def _decode(self, parts: list[Records]) -> Columns:
+        return decode_parts(parts, lambda records: decode(records, self.features))
 
     def _domain(self, domain: int) -> Columns:
         if domain not in self._columns:
@@ -238,16 +242,9 @@ class Examples:
 
     def _load(self) -> None:
         """Decodes the whole split, into one block of columns of which domains are slices."""
-        def decode_ranges(ranges: list[Range]) -> Columns:
-            records = ((each.path, record) for each in ranges
-                       for record in read_records(each.path, each.offset, each.bytes))
-            parts = []
-            while piece := list(itertools.islice(records, _PIECE)):
-                parts.append(self._decode(piece))
-            return Columns.concatenate(parts)
         ranges = [each for domain in self.domains for each in self._ranges[domain]]
-        with ThreadPoolExecutor(self._threads) as pool:
-            self._all = Columns.concatenate(list(pool.map(decode_ranges, _grouped(ranges))))
+        self._all = Columns.concatenate([self._decode(blocks) for blocks in _grouped(
+            itertools.chain.from_iterable(map(_records_of, ranges)))])
         first = 0
         for domain in self.domains:
             self._columns[domain] = self._all.take(slice(first, first + self.count(domain)))
@@ -342,37 +339,53 @@ def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.
         thread.join()
 
 
-def _grouped(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """Ranges in their order, together as many as have the rows to be decoded at once: a file
-    of hundreds of domains has some rows of each."""
-    group: list[Range] = []
-    rows = 0
-    for each in ranges:
-        group.append(each)
-        rows += each.examples
-        if rows >= _PIECE:
+def _grouped(blocks: Iterable[Records]) -> Iterator[list[Records]]:
+    """Blocks in their order, as many together as are worth a call of the decoder: a file of
+    hundreds of domains has some rows of each."""
+    group: list[Records] = []
+    for block in blocks:
+        group.append(block)
+        if sum(map(len, group)) >= _PIECE // 2:
             yield group
-            group, rows = [], 0
+            group = []
     if group:
         yield group
 
 
-def _interleaved(sources: list[tuple[str, Iterator[bytes]]]) -> Iterator[tuple[str, bytes]]:
+class _Queue:
+    """Any number of records at a time from an iterator of blocks."""
+
+    def __init__(self, blocks: Iterator[Records]):
+        self._blocks, self._block = blocks, None
+
+    def next(self, rows: int) -> list[Records]:
+        """So many records, in as many blocks as they were; fewer at the end."""
+        parts = []
+        while rows:
+            if not self._block and (block := next(self._blocks, None)) is None:
+                break
+            self._block = self._block or block
+            parts.append(self._block.take(slice(0, rows)))
+            self._block = self._block.take(slice(rows, None))
+            rows -= len(parts[-1])
+        return parts
+
+
+def _records_of(each: Range) -> Iterator[Records]:
+    return (records for _, records in read_records(each.path, each.offset, each.bytes))
+
+
+def _interleaved(sources: list[Iterator[Records]]) -> Iterator[Records]:
     """Records of several sources side by side, some hundred of each in turn."""
-    waiting, active = iter(sources), []
+    waiting, active = map(_Queue, sources), []
     while True:
-        while len(active) < _SIDE_BY_SIDE and (source := next(waiting, None)) is not None:
-            active.append(source)
+        active += itertools.islice(waiting, _SIDE_BY_SIDE - len(active))
         if not active:
             return
         for source in list(active):
-            path, records = source
-            empty = True
-            for record in itertools.islice(records, 256):
-                empty = False
-                yield path, record
-            if empty:
+            if not (parts := source.next(_IN_TURN)):
                 active.remove(source)
+            yield from parts
 
 
 def _checked_splits(dataset: str, manifest: Manifest,

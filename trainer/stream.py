@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from trainer.examples import Batch, Examples, batch_cuts
-from trainer.tfrecords import Columns, decode
+from trainer.tfrecords import Columns, Records, decode
 from trainer.time_order import TimeOrder
 
 _AT_ONCE = 4096  # rows decoded at once
@@ -167,7 +167,8 @@ class Stream:
         """The batches of records whose domains are `domains`, [batch] each."""
         if not records:
             return
-        columns: Columns = decode(records, self._examples.features, self._examples.split)
+        columns: Columns = decode(
+            Records.of(records, self._examples.split), self._examples.features)
         first = 0
         for domain in domains:
             rows = columns.take(slice(first, first + len(domain)))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import mmap
-from collections.abc import Iterator
 
 import numpy as np
 
 from trainer.examples import Examples, Range
 from trainer.tfrecords import (
     Columns,
+    Records,
     decode,
-    decode_files,
+    decode_parts,
     decode_timestamps,
     read_records,
     record_at,
 )
 
 _PIECE = 8192  # timestamps decoded at once
-_FRAME = 16  # bytes of a TFRecord that are not its record
+_HEAD = 12  # bytes of a TFRecord before its record
 
 
 class TimeOrder:
@@ -66,7 +65,7 @@ class TimeOrder:
 
     def take(self, rows: np.ndarray) -> Columns:
         """Reads and decodes the rows with these numbers, in their order."""
-        return decode(self.read(rows), self._features, self._paths[0])
+        return decode(Records.of(self.read(rows), self._paths[0]), self._features)
 
     def _data(self, number: int) -> mmap.mmap:
         if number not in self._mapped:
@@ -77,22 +76,17 @@ class TimeOrder:
 
 def _scanned(ranges: list[Range]) -> tuple[np.ndarray, np.ndarray]:
     """Where the records of all ranges begin, and their timestamps, one range after another."""
-    located = ((offset, (each.path, record)) for each in ranges
-               for offset, record in _located(each))
-    offsets, timestamps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    while piece := list(itertools.islice(located, _PIECE)):
-        begin, records = zip(*piece, strict=True)
-        offsets.append(np.array(begin, np.int64))
-        timestamps.append(decode_files(list(records), decode_timestamps))
+    offsets, timestamps, waiting = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], []
+    for each in ranges:
+        for offset, records in read_records(each.path, each.offset, each.bytes):
+            offsets.append(records.begin + (offset - _HEAD))
+            waiting.append(records)
+            if sum(map(len, waiting)) >= _PIECE:
+                timestamps.append(decode_parts(waiting, decode_timestamps))
+                waiting = []
+    if waiting:
+        timestamps.append(decode_parts(waiting, decode_timestamps))
     return np.concatenate(offsets), np.concatenate(timestamps)
-
-
-def _located(each: Range) -> Iterator[tuple[int, bytes]]:
-    """The records of a range, each with where it begins."""
-    begin = each.offset
-    for record in read_records(each.path, each.offset, each.bytes):
-        yield begin, record
-        begin += _FRAME + len(record)
 
 
 def _days_since(examples: Examples, split: str) -> int:
