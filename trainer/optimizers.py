@@ -89,7 +89,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
             self.apply(gradient, *(each.handle for each in variables))
             return
         # Each row is there once: Keras has called `_deduplicate_sparse_grad`.
-        if variable.shape[1:].num_elements() < WIDE_ROW:
+        if variable.shape[1:].num_elements() < WIDE_ROW or gradient.indices.shape[0] == 1:
             self.apply_to_rows(gradient, variables)
             return
         # A mixed batch holds most domains: their weights are better moved where they are,

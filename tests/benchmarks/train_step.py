@@ -1,6 +1,6 @@
 """Examples per second of every model's training step, beside `mlp` in the same run.
 
-    python -m tests.benchmarks.train_step [--models mlp,star] [--rounds 15]
+    python -m tests.benchmarks.train_step [--models "mlp star star:normalization=bn"]
 
 256-128-64, batches of 2048 rows, 16 features embedded in 16 dimensions, Adam. Models that
 attend to histories have one of 10 clicks beside, and a star in the table. The models are timed
@@ -20,6 +20,7 @@ import numpy as np
 
 from beam_jobs.dataset import Feature, Manifest, write_manifest
 from beam_jobs.errors import UserError
+from pipeline.compare.methods import parse_variant, with_model
 from tests.benchmarks.made_up import made_up_manifest, write_rows
 from trainer.config import ModelConfig, TrainConfig
 from trainer.examples import Examples, prefetch
@@ -62,6 +63,11 @@ def make_batches(domains: int, mixed: bool, count: int = 32) -> list[dict[str, t
     return batches
 
 
+def model_config(name: str) -> ModelConfig:
+    """Of a model, written as for `mdctr compare`."""
+    return with_model(TrainConfig(), *parse_variant('--models', name), name).model
+
+
 def make_step(name: str, domains: int) -> TrainStep:
     """A step of a model, which gets a history where it cannot be without.
 
@@ -69,10 +75,11 @@ def make_step(name: str, domains: int) -> TrainStep:
         UserError: it cannot be built for so many domains either way.
     """
     keras.utils.set_random_seed(1)
+    config = model_config(name)
     try:
-        model = build_model(make_manifest(domains), ModelConfig(name=name))
+        model = build_model(make_manifest(domains), config)
     except UserError:
-        model = build_model(make_manifest(domains, history=True), ModelConfig(name=name))
+        model = build_model(make_manifest(domains, history=True), config)
     return TrainStep(model, make_optimizer('adam', 0.001))
 
 
@@ -139,7 +146,7 @@ def waiting_share(step: TrainStep, examples: Examples) -> float:
 
 def needs_history(name: str) -> bool:
     try:
-        build_model(make_manifest(2), ModelConfig(name=name))
+        build_model(make_manifest(2), model_config(name))
     except UserError:
         return True
     return False
@@ -150,12 +157,13 @@ def print_models(names: list[str], rounds: int) -> float:
     columns = [('1 domain', 1, False), ('20 domains', 20, False), ('60 domains', 60, False),
                ('20 mixed', 20, True)]
     measured = [speeds(names, domains, mixed, rounds) for _, domains, mixed in columns]
-    print(f'{"examples/s (of mlp)":24}' + ''.join(f'{title:>20}' for title, _, _ in columns))
+    width = max(24, 1 + max(map(len, names)))
+    print(f'{"examples/s (of mlp)":{width}}' + ''.join(f'{title:>20}' for title, _, _ in columns))
     for name in names:
         cells = [f'{of[name]:,.0f} ({of[name] / of["mlp"]:.2f})' if name in of else '-'
                  for of in measured]
         star = '*' if name in measured[1] and needs_history(name) else ''
-        print(f'{name + star:24}' + ''.join(f'{cell:>20}' for cell in cells))
+        print(f'{name + star:{width}}' + ''.join(f'{cell:>20}' for cell in cells))
     return measured[1]['mlp']
 
 
@@ -181,14 +189,15 @@ def print_reader(step_speed: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--models', default=','.join(MODELS), help='names, mlp among them')
+    parser.add_argument('--models', default=' '.join(MODELS),
+                        help='as for mdctr compare, mlp among them')
     parser.add_argument('--rounds', type=int, default=15)
     arguments = parser.parse_args()
     config = TrainConfig()
     print(f'CPU of {len(tf.config.list_logical_devices("CPU"))} device, '
           f'GPU {[gpu.name for gpu in tf.config.list_physical_devices("GPU")]}, '
           f'optimizer {config.optimizer}')
-    print_reader(print_models(arguments.models.split(','), arguments.rounds))
+    print_reader(print_models(arguments.models.split(), arguments.rounds))
 
 
 if __name__ == '__main__':
