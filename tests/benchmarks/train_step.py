@@ -158,7 +158,8 @@ def print_models(names: list[str], rounds: int) -> float:
                ('20 mixed', 20, True)]
     measured = [speeds(names, domains, mixed, rounds) for _, domains, mixed in columns]
     width = max(24, 1 + max(map(len, names)))
-    print(f'{"examples/s (of mlp)":{width}}' + ''.join(f'{title:>20}' for title, _, _ in columns))
+    titles = ''.join(f'{title:>20}' for title, _, _ in columns)
+    print(f'{"examples/s (of mlp)":{width}}{titles}')
     for name in names:
         cells = [f'{of[name]:,.0f} ({of[name] / of["mlp"]:.2f})' if name in of else '-'
                  for of in measured]
