@@ -86,16 +86,14 @@ class DomainRows:
         sums = tf.math.segment_sum(rows, self.segments)  # of no rows, without the domain there
         return tf.pad(sums, [[0, tf.size(self.present) - tf.shape(sums)[0]], [0, 0]])
 
-    def dense(self, rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor | None = None,
-              shared: tf.Tensor | None = None) -> tf.Tensor:
+    def dense(self, rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor | None = None
+              ) -> tf.Tensor:
         """Every row through its own domain's dense layer.
 
         Args:
             rows: sorted rows [batch, inputs].
             weights: of the present domains, [present, inputs, units].
             bias: [present, units].
-            shared: [inputs, units], by which every domain's weights are multiplied, entry by
-                entry.
 
         Returns:
             [batch, units].
@@ -103,11 +101,11 @@ class DomainRows:
         if bias is None:
             bias = tf.zeros([tf.shape(weights)[0], weights.shape[2]], weights.dtype)
         if not self.single and weights.shape[2] == 1:
-            return self._dense_of_one_unit(rows, weights, bias, shared)
+            # No larger than a row, and can be spread.
+            products = rows * self.spread(weights[:, :, 0])
+            return tf.reduce_sum(products, axis=1, keepdims=True) + self.spread(bias)
         if not self.single and self.num_domains <= _UNROLLED:
-            return _dense_unrolled(rows, self, weights, bias, _of_present(self), shared)
-        if shared is not None:
-            weights *= tf.convert_to_tensor(shared)
+            return _dense_unrolled(rows, self, weights, bias, _of_present(self))
         if self.single:
             return _dense_of_one(rows, weights[0], bias)
         return _dense_by_slice(rows, weights, bias, self._starts, self._ends)
@@ -124,20 +122,15 @@ class DomainRows:
             rows: sorted rows [batch, inputs].
             variable: weights [num_domains, inputs, units].
             bias: of the present domains, [present, units].
-            shared: as of `dense`.
+            shared: [inputs, units], by which every domain's weights are multiplied, entry by
+                entry.
         """
         if (self.single or self.num_domains > _UNROLLED or variable.shape[2] == 1
                 or not isinstance(variable, tf.Variable) or variable.dtype != rows.dtype):
-            return self.dense(rows, tf.cast(self.take(variable), rows.dtype), bias, shared)
-        return _dense_unrolled(rows, self, variable.read_value(), bias, _of_all(self), shared)
-
-    def _dense_of_one_unit(self, rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor,
-                           shared: tf.Tensor | None) -> tf.Tensor:
-        """As `dense`; weights of one unit are no larger than a row, and can be spread."""
-        if shared is not None:
-            weights *= tf.convert_to_tensor(shared)
-        products = rows * self.spread(weights[:, :, 0])
-        return tf.reduce_sum(products, axis=1, keepdims=True) + self.spread(bias)
+            weights = tf.cast(self.take(variable), rows.dtype)
+            return self.dense(rows, _times(weights, shared), bias)
+        weights = _with_some_rows(variable.read_value(), self.present)
+        return _dense_unrolled(rows, self, _times(weights, shared), bias, _of_all(self))
 
 
 def column_sums(rows: tf.Tensor) -> tf.Tensor:
@@ -154,6 +147,17 @@ def _dense_of_one(rows, weights, bias):
     return tf.nn.bias_add(tf.matmul(rows, weights), bias[0]), gradient
 
 
+def _times(weights: tf.Tensor, shared: tf.Tensor | None) -> tf.Tensor:
+    # A variable is converted first: mixed precision casts what is read of it.
+    return weights if shared is None else weights * tf.convert_to_tensor(shared)
+
+
+@tf.custom_gradient
+def _with_some_rows(values, present):
+    """The values of a variable, whose gradient is one of the present domains' rows."""
+    return tf.identity(values), lambda upstream: (SomeRowsOf(upstream, present), None)
+
+
 class _Slots(NamedTuple):
     """The pieces of sorted rows that an unrolled product is made of.
 
@@ -161,13 +165,13 @@ class _Slots(NamedTuple):
         counts: rows of each piece, int32 [slots]; some are of none.
         weights: each piece's place among the weights.
         bias: each piece's place among the present domains, int32 [slots].
-        gradient: of the weights, of the pieces' gradients [slots, ...].
+        gradient: of the weights, of the pieces' gradients [slots, inputs, units].
     """
 
     counts: tf.Tensor
     weights: Sequence[tf.Tensor | int]
     bias: tf.Tensor
-    gradient: Callable[[tf.Tensor], tf.Tensor | tf.IndexedSlices]
+    gradient: Callable[[tf.Tensor], tf.Tensor]
 
 
 def _of_present(rows: DomainRows) -> _Slots:
@@ -183,15 +187,11 @@ def _of_all(rows: DomainRows) -> _Slots:
     present, slots = rows.present, rows.num_domains
     counts = tf.scatter_nd(present[:, None], rows.counts(present), [slots])
     places = tf.scatter_nd(present[:, None], tf.range(tf.size(present)), [slots])
-    return _Slots(counts, range(slots), places, lambda made: SomeRowsOf(made, present))
+    return _Slots(counts, range(slots), places, lambda made: made)
 
 
-def _dense_unrolled(rows, domains, weights, bias, slots, shared):
-    """One product a slot.
-
-    The product with the shared weights is made slot by slot too: a domain's weights are then
-    still in the processor's cache, where all domains' together are not.
-    """
+def _dense_unrolled(rows, domains, weights, bias, slots):
+    """One product a slot."""
     count = len(slots.weights)
 
     def pieces_of(rows):
@@ -219,25 +219,7 @@ def _dense_unrolled(rows, domains, weights, bias, slots, shared):
             by_row, by_kernel = backward(rows, upstream, kernels)
             return by_row, slots.gradient(tf.stack(by_kernel)), domains.sum(upstream)
         return forward(rows, bias, kernels), gradient
-
-    @tf.custom_gradient
-    def product_with_shared(rows, weights, bias, shared):
-        own = [weights[place] for place in slots.weights]
-        kernels = [each * shared for each in own]
-
-        def gradient(upstream):
-            upstream = tf.convert_to_tensor(upstream)
-            by_row, by_kernel = backward(rows, upstream, kernels)
-            by_own = tf.stack([each * shared for each in by_kernel])
-            by_shared = tf.add_n([each * mine for each, mine
-                                  in zip(by_kernel, own, strict=True)])
-            return by_row, slots.gradient(by_own), domains.sum(upstream), by_shared
-        return forward(rows, bias, kernels), gradient
-
-    if shared is None:
-        return product(rows, weights, bias)
-    # A variable, of which mixed precision casts what is read.
-    return product_with_shared(rows, weights, bias, tf.convert_to_tensor(shared))
+    return product(rows, weights, bias)
 
 
 def _dense_by_slice(rows, weights, bias, starts, ends):
