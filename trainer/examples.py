@@ -22,10 +22,12 @@ from trainer.tfrecords import (
     bytes_per_row,
     decode,
     decode_parts,
+    grouped,
     read_records,
 )
 
-_PIECE = 4096  # rows decoded at once
+# Rows decoded at once: enough for NumPy, few enough for the cache. Threads would take turns.
+_PIECE = 4096
 _SIDE_BY_SIDE = 4  # ranges that a streamed chunk mixes
 _IN_TURN = 256  # rows of each of them
 _SHUFFLE_ROWS, _SHUFFLE_BATCHES, _SHUFFLE_RANGES, _SHUFFLE_MIXED = range(4)
@@ -243,8 +245,8 @@ class Examples:
     def _load(self) -> None:
         """Decodes the whole split, into one block of columns of which domains are slices."""
         ranges = [each for domain in self.domains for each in self._ranges[domain]]
-        self._all = Columns.concatenate([self._decode(blocks) for blocks in _grouped(
-            itertools.chain.from_iterable(map(_records_of, ranges)))])
+        self._all = Columns.concatenate([self._decode(blocks) for blocks in grouped(
+            itertools.chain.from_iterable(map(_records_of, ranges)), _PIECE // 2)])
         first = 0
         for domain in self.domains:
             self._columns[domain] = self._all.take(slice(first, first + self.count(domain)))
@@ -337,19 +339,6 @@ def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.
     finally:
         stopped.set()
         thread.join()
-
-
-def _grouped(blocks: Iterable[Records]) -> Iterator[list[Records]]:
-    """Blocks in their order, as many together as are worth a call of the decoder: a file of
-    hundreds of domains has some rows of each."""
-    group: list[Records] = []
-    for block in blocks:
-        group.append(block)
-        if sum(map(len, group)) >= _PIECE // 2:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 class _Queue:

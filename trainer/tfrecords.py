@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -138,6 +138,22 @@ def read_records(path: str, offset: int, size: int) -> Iterator[tuple[int, Recor
             offset, data = offset + place, data[place:there]
 
 
+def grouped(blocks: Iterable[Records], rows: int) -> Iterator[list[Records]]:
+    """Blocks in their order, together at least so many rows but for the last: a call of the
+    decoder costs the same however few rows it has, and a file of hundreds of domains has some
+    rows of each."""
+    group: list[Records] = []
+    count = 0
+    for block in blocks:
+        group.append(block)
+        count += len(block)
+        if count >= rows:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
+
+
 def record_at(data: mmap.mmap, offset: int) -> bytes:
     """The record that begins at `offset` of a TFRecord file, which has been read before."""
     return data[offset + 12:offset + 12 + _HEADER.unpack_from(data, offset)[0]]
@@ -171,11 +187,7 @@ def decode(records: Records, features: list[Feature]) -> Columns:
 
 
 def decode_parts(parts: Sequence[Records], decoder: Callable[[Records], Decoded]) -> Decoded:
-    """Decodes records of several files together; a damaged one is told with its own file.
-
-    A call costs the same however few rows it has, and a range of a file may be a few rows of
-    one of many domains.
-    """
+    """Decodes records of several files together; a damaged one is told with its own file."""
     try:
         return decoder(Records.joined(parts))
     except UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from trainer.tfrecords import (
     decode,
     decode_parts,
     decode_timestamps,
+    grouped,
     read_records,
     record_at,
 )
@@ -76,17 +78,16 @@ class TimeOrder:
 
 def _scanned(ranges: list[Range]) -> tuple[np.ndarray, np.ndarray]:
     """Where the records of all ranges begin, and their timestamps, one range after another."""
-    offsets, timestamps, waiting = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], []
-    for each in ranges:
-        for offset, records in read_records(each.path, each.offset, each.bytes):
-            offsets.append(records.begin + (offset - _HEAD))
-            waiting.append(records)
-            if sum(map(len, waiting)) >= _PIECE:
-                timestamps.append(decode_parts(waiting, decode_timestamps))
-                waiting = []
-    if waiting:
-        timestamps.append(decode_parts(waiting, decode_timestamps))
-    return np.concatenate(offsets), np.concatenate(timestamps)
+    offsets = [np.zeros(0, np.int64)]
+
+    def blocks() -> Iterator[Records]:
+        for each in ranges:
+            for offset, records in read_records(each.path, each.offset, each.bytes):
+                offsets.append(records.begin + (offset - _HEAD))
+                yield records
+    timestamps = [decode_parts(group, decode_timestamps)
+                  for group in grouped(blocks(), _PIECE)]
+    return np.concatenate(offsets), np.concatenate([np.zeros(0, np.int64), *timestamps])
 
 
 def _days_since(examples: Examples, split: str) -> int:
