@@ -108,24 +108,37 @@ class RowOptimizer(keras.optimizers.Optimizer):
             each.scatter_update(tf.IndexedSlices(new, gradient.indices))
 
     def _apply_to_all(self, gradient: tf.IndexedSlices, variables: list[tf.Variable]) -> None:
-        """Moves every row, and puts back those that have no gradient."""
+        """Moves every row, and puts back those that have no gradient.
+
+        Where those have never been moved, like an unseen domain's, the rule leaves them where
+        they are: no gradient, and slots as at the start, are no step. Then nothing is put back,
+        which matters beyond the work: once rows of a variable have been gathered or scattered,
+        TensorFlow copies the whole of it whenever it is read.
+        """
         rows = gradient.indices
         untouched = tf.tensor_scatter_nd_update(
             tf.ones(variables[0].shape[:1], tf.bool), rows[:, None],
             tf.zeros(tf.shape(rows), tf.bool))
         others = tf.cast(tf.where(untouched)[:, 0], rows.dtype)
-        before = [tf.gather(each, others) for each in variables]
-        if isinstance(gradient, SomeRowsOf):
-            dense = gradient.whole
-        else:
-            dense = tf.dynamic_stitch(
-                [tf.cast(rows, tf.int32), tf.cast(others, tf.int32)],
-                [gradient.values, tf.zeros_like(before[0], gradient.values.dtype)])
-        with tf.control_dependencies(before):
-            self.apply(tf.ensure_shape(dense, variables[0].shape),
-                       *(each.handle for each in variables))
-        for each, values in zip(variables, before, strict=True):
-            each.scatter_update(tf.IndexedSlices(values, others))
+        dense = (gradient.whole if isinstance(gradient, SomeRowsOf) else
+                 tf.scatter_nd(rows[:, None], gradient.values, variables[0].shape))
+        dense = tf.ensure_shape(dense, variables[0].shape)
+        handles = [each.handle for each in variables]
+
+        def move():
+            self.apply(dense, *handles)
+            return True
+
+        def move_and_put_back():
+            before = [tf.gather(each, others) for each in variables]
+            with tf.control_dependencies(before):
+                self.apply(dense, *handles)
+            for each, values in zip(variables, before, strict=True):
+                each.scatter_update(tf.IndexedSlices(values, others))
+            return True
+        never_moved = [tf.reduce_all(tf.gather(slot, others) == initial) for slot, initial
+                       in zip(variables[1:], self.initial_slots().values(), strict=True)]
+        tf.cond(tf.reduce_all(never_moved), move, move_and_put_back)
 
     def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
         return [sum_rows(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient

@@ -148,8 +148,14 @@ def _dense_of_one(rows, weights, bias):
 
 
 def _times(weights: tf.Tensor, shared: tf.Tensor | None) -> tf.Tensor:
+    @tf.custom_gradient
+    def product(weights, shared):
+        def gradient(upstream):
+            by_shared = tf.reshape(upstream * weights, [-1, weights[0].shape.num_elements()])
+            return upstream * shared, tf.reshape(column_sums(by_shared), shared.shape)
+        return weights * shared, gradient
     # A variable is converted first: mixed precision casts what is read of it.
-    return weights if shared is None else weights * tf.convert_to_tensor(shared)
+    return weights if shared is None else product(weights, tf.convert_to_tensor(shared))
 
 
 @tf.custom_gradient
