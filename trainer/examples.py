@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow.parquet
@@ -33,6 +33,7 @@ _IN_TURN = 256  # rows of each of them
 _SHUFFLE_ROWS, _SHUFFLE_BATCHES, _SHUFFLE_RANGES, _SHUFFLE_MIXED = range(4)
 
 Batch = dict[str, Any]
+_Block = TypeVar('_Block', Records, Columns)
 
 
 class Range(NamedTuple):
@@ -185,11 +186,11 @@ class Examples:
         for domain, done in zip(self.domains, upto(start).tolist(), strict=True):
             cuts = batch_cuts(self._counts[domain], size)
             place = bisect.bisect_right(cuts, done) - 1
-            sources.append(_Rows(self._shuffled(domain, number, size, seed, place),
-                                 done - cuts[place]))
+            sources.append(_Queue(self._shuffled(domain, number, size, seed, place)))
+            sources[-1].skip(done - cuts[place])
         for batch in range(start, batches):
             wanted = upto(batch + 1) - upto(batch)
-            parts = [(source.next(int(n)), domain) for source, n, domain
+            parts = [(Columns.concatenate(source.next(int(n))), domain) for source, n, domain
                      in zip(sources, wanted, self.domains, strict=True) if n]
             if parts:
                 yield self.batch(
@@ -223,8 +224,7 @@ class Examples:
                 skip: int = 0) -> Iterator[Columns]:
         """Decodes ranges, several side by side, after `skip` rows, in chunks of so many."""
         records = _Queue(_interleaved([_records_of(each) for each in ranges]))
-        while skip and (skipped := sum(map(len, records.next(min(skip, _PIECE))))):
-            skip -= skipped
+        records.skip(skip)
         for rows in sizes:
             pieces = []
             while rows and (piece := records.next(min(rows, _PIECE))):
@@ -264,25 +264,6 @@ class Examples:
         return {**dict(zip(self._singles, singles, strict=True)), **rows.sequences,
                 'domain': domain, 'click': rows.click.astype(np.float32),
                 'user_key': rows.user_key}
-
-
-class _Rows:
-    """Any number of rows at a time from an iterator of blocks."""
-
-    def __init__(self, blocks: Iterator[Columns], skip: int):
-        self._blocks, self._skip = blocks, skip
-        self._block: Columns | None = None
-
-    def next(self, rows: int) -> Columns:
-        parts = []
-        while rows:
-            if self._block is None or not len(self._block):
-                self._block = next(self._blocks).take(slice(self._skip, None))
-                self._skip = 0
-            parts.append(self._block.take(slice(0, rows)))
-            self._block = self._block.take(slice(rows, None))
-            rows -= len(parts[-1])
-        return Columns.concatenate(parts)
 
 
 def row_order(rows: int, seed: int, epoch: int, domain: int, *key: int) -> np.ndarray:
@@ -341,14 +322,14 @@ def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.
         thread.join()
 
 
-class _Queue:
-    """Any number of records at a time from an iterator of blocks."""
+class _Queue(Generic[_Block]):
+    """Any number of rows at a time from an iterator of blocks."""
 
-    def __init__(self, blocks: Iterator[Records]):
+    def __init__(self, blocks: Iterator[_Block]):
         self._blocks, self._block = blocks, None
 
-    def next(self, rows: int) -> list[Records]:
-        """So many records, in as many blocks as they were; fewer at the end."""
+    def next(self, rows: int) -> list[_Block]:
+        """So many rows, in as many blocks as they were; fewer at the end."""
         parts = []
         while rows:
             if not self._block and (block := next(self._blocks, None)) is None:
@@ -358,6 +339,11 @@ class _Queue:
             self._block = self._block.take(slice(rows, None))
             rows -= len(parts[-1])
         return parts
+
+    def skip(self, rows: int) -> None:
+        """Leaves so many rows out."""
+        while rows and (parts := self.next(min(rows, _PIECE))):
+            rows -= sum(map(len, parts))
 
 
 def _records_of(each: Range) -> Iterator[Records]:

@@ -132,7 +132,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
         def move_and_put_back():
             before = [tf.gather(each, others) for each in variables]
             with tf.control_dependencies(before):
-                self.apply(dense, *handles)
+                move()
             for each, values in zip(variables, before, strict=True):
                 each.scatter_update(tf.IndexedSlices(values, others))
             return True

@@ -203,28 +203,24 @@ def _dense_unrolled(rows, domains, weights, bias, slots):
     def pieces_of(rows):
         return tf.split(rows, slots.counts, num=count)
 
-    def forward(rows, bias, kernels):
-        biases = tf.unstack(tf.gather(bias, slots.bias), count)
-        return tf.concat([tf.nn.bias_add(tf.matmul(piece, kernel), of_piece)
-                          for piece, kernel, of_piece in zip(
-                              pieces_of(rows), kernels, biases, strict=True)], axis=0)
-
-    def backward(rows, upstream, kernels):
-        """The gradient of the rows, and of each piece's kernel."""
-        pairs = list(zip(pieces_of(rows), pieces_of(upstream), strict=True))
-        return tf.concat([tf.matmul(back, kernel, transpose_b=True) for (_, back), kernel
-                          in zip(pairs, kernels, strict=True)], axis=0), [
-                              tf.matmul(piece, back, transpose_a=True) for piece, back in pairs]
-
     @tf.custom_gradient
     def product(rows, weights, bias):
         kernels = [weights[place] for place in slots.weights]
+        biases = tf.unstack(tf.gather(bias, slots.bias), count)
 
         def gradient(upstream):
             upstream = tf.convert_to_tensor(upstream)
-            by_row, by_kernel = backward(rows, upstream, kernels)
-            return by_row, slots.gradient(tf.stack(by_kernel)), domains.sum(upstream)
-        return forward(rows, bias, kernels), gradient
+            back = pieces_of(upstream)
+            by_row = tf.concat([tf.matmul(piece, kernel, transpose_b=True) for piece, kernel
+                                in zip(back, kernels, strict=True)], axis=0)
+            by_weight = tf.stack([tf.matmul(piece, of_piece, transpose_a=True)
+                                  for piece, of_piece in zip(pieces_of(rows), back,
+                                                             strict=True)])
+            return by_row, slots.gradient(by_weight), domains.sum(upstream)
+        return tf.concat([tf.nn.bias_add(tf.matmul(piece, kernel), of_piece)
+                          for piece, kernel, of_piece in zip(
+                              pieces_of(rows), kernels, biases, strict=True)],
+                         axis=0), gradient
     return product(rows, weights, bias)
 
 
