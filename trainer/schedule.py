@@ -10,6 +10,35 @@ from trainer.keras import keras, tf
 KINDS = ('constant', 'linear', 'cosine')
 
 
+class Course:
+    """How far a run is, which its learning rate follows.
+
+    Parameters that all domains share are as far as the epoch's rows are used; those of a
+    domain's own, which are trained one domain after another, each as far as the part of the
+    epoch that trains them.
+
+    Args:
+        passes: the epochs of the run.
+    """
+
+    def __init__(self, passes: int):
+        self._passes = passes
+        self._share, self._done = 0.0, None
+
+    @property
+    def done(self) -> tf.Variable:
+        """The share of the run that is done, in [0, 1]."""
+        if self._done is None:
+            self._done = tf.Variable(self._share, trainable=False, name='done')
+        return self._done
+
+    def at(self, epoch: int, share: float) -> None:
+        """The run is in this epoch, the first being 0, of which this share is done."""
+        self._share = (epoch + share) / self._passes
+        if self._done is not None:  # else no rate follows it, and a step is not to wait for it
+            self._done.assign(self._share)
+
+
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that follows the share of the run that is done, not an optimizer's steps.
 

@@ -147,12 +147,12 @@ class _Run:
 
     def _epoch(self) -> None:
         state, pace = self.state, _Pace()
-        self._note_done()
+        self.framework.note_rows(state.epoch, state.rows)
         for progress in self.framework.epoch(state.epoch, state.position):
             before, state.position = state.step, progress.position
             state.step += progress.steps
             state.rows += progress.rows
-            self._note_done()
+            self.framework.note_rows(state.epoch, state.rows)
             pace.add(progress.loss, progress.rows)
             if pace.due():
                 self._report(pace)
@@ -161,12 +161,6 @@ class _Run:
                 self.framework.collect()
                 self.checkpoints.save(state)
         self._report(pace)
-
-    def _note_done(self) -> None:
-        """How far the run is, by rows; a framework that uses some twice is there early."""
-        rows = len(self.framework.examples)
-        share = (self.state.epoch + min(1.0, self.state.rows / rows)) / self.config.passes
-        self.framework.done.assign(share)
 
     def _report(self, pace: _Pace) -> None:
         if not pace.rows:

@@ -212,7 +212,7 @@ def test_tuning_has_its_rate_when_the_run_s_has_fallen_to_nothing(dataset, monke
     # Without normalization, whose moments move at any rate.
     framework = made(dataset, 'finetune', dataclasses.replace(MODEL, normalization='none'),
                      schedule='cosine', warmup=0.1)
-    framework.done.assign(1.0)
+    framework.course.done.assign(1.0)
     assert framework.learning_rate() == 0
     before = logits(framework, Examples(dataset, 'validation'))
     rising = itertools.count()

@@ -11,10 +11,12 @@ from trainer_dataset import write_dataset
 from trainer.checkpoints import Checkpoints
 from trainer.config import ModelConfig, TrainConfig
 from trainer.examples import Examples
-from trainer.frameworks import make_framework
+from trainer.frameworks import FRAMEWORKS, make_framework
+from trainer.frameworks.specific import SpecificParameters
 from trainer.keras import keras, tf
 from trainer.models import build_model
 from trainer.schedule import Schedule
+from trainer.step import TrainStep
 from trainer.train import train
 from trainer.validation import stopping_value
 
@@ -45,7 +47,7 @@ def test_a_step_is_as_long_as_the_rate_says(tmp_path, optimizer):
     framework = make_framework(config, build_model(examples.manifest, config.model), examples)
     variable = framework.step.variables[-1]
     for done, length in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0)):
-        framework.done.assign(done)
+        framework.course.done.assign(done)
         before = variable.numpy()
         framework.optimizer.apply_gradients([
             (tf.ones_like(each) if each is variable else tf.zeros_like(each), each)
@@ -58,21 +60,22 @@ class _Cut(Exception):
     pass
 
 
-@pytest.mark.parametrize('framework', ['joint', 'mamdr'])
+@pytest.mark.parametrize('framework, cut', [
+    ('joint', 2), ('mamdr', 2), ('mamdr', 10), ('separate', 3)])
 def test_a_run_that_continues_has_the_rates_of_one_that_was_not_cut(tmp_path, monkeypatch,
-                                                                    framework):
+                                                                    framework, cut):
     dataset = str(tmp_path / 'd')
     write_dataset(tmp_path / 'd', {'train': {1: 60, 2: 30}, 'validation': {1: 20, 2: 9}})
     config = TrainConfig(model=ModelConfig('mlp', hidden_units=[4]), framework=framework,
                          batch_size=10, epochs=2, patience=9, learning_rate=0.05,
-                         schedule='cosine', warmup=0.2, checkpoint_steps=2)
+                         schedule='cosine', warmup=0.2, checkpoint_steps=1)
     whole = train(dataset, str(tmp_path / 'whole'), config)
     save, calls = Checkpoints.save, []
 
     def save_and_die(self, state):
         save(self, state)
         calls.append(state.step)
-        if len(calls) == 2:
+        if len(calls) == cut:
             raise _Cut
 
     monkeypatch.setattr(Checkpoints, 'save', save_and_die)
@@ -84,6 +87,58 @@ def test_a_run_that_continues_has_the_rates_of_one_that_was_not_cut(tmp_path, mo
     one, other = (json.loads((pathlib.Path(path) / 'golden.json').read_text())
                   for path in (whole, again))
     assert one == other and len(one['scores']) > 3
+
+
+@pytest.mark.parametrize('framework', FRAMEWORKS)
+def test_the_rate_falls_to_the_end_of_what_is_trained_and_no_sooner(tmp_path, monkeypatch,
+                                                                     framework):
+    dataset = str(tmp_path / 'd')
+    write_dataset(tmp_path / 'd', {'train': {1: 60, 2: 40, 3: 50}, 'validation': {1: 20}})
+    helped = framework in ('domain_regularization', 'mamdr')
+    inside, rates = [None], {}  # by the domain whose own parameters a step moves, or None
+    step, enter, leave = TrainStep.__call__, SpecificParameters.enter, SpecificParameters.leave
+
+    def noted_step(self, batch):
+        rate = self.optimizer._learning_rate  # learning_rate is that of the last update
+        rates.setdefault(inside[0], []).append(float(rate(0) if callable(rate) else rate))
+        return step(self, batch)
+
+    def noted_enter(self, domain):
+        inside[0] = domain
+        enter(self, domain)
+
+    def noted_leave(self, keep):
+        inside[0] = None
+        leave(self, keep)
+
+    monkeypatch.setattr(TrainStep, '__call__', noted_step)
+    monkeypatch.setattr(SpecificParameters, 'enter', noted_enter)
+    monkeypatch.setattr(SpecificParameters, 'leave', noted_leave)
+    train(dataset, str(tmp_path / 'run'), TrainConfig(
+        model=ModelConfig('mlp', hidden_units=[4]), framework=framework, batches='domain',
+        framework_options={'helpers': 2} if helped else {}, batch_size=10, epochs=2,
+        patience=9, learning_rate=1.0, schedule='linear'))
+    batches = {1: 6, 2: 4, 3: 5}
+    if framework == 'finetune':  # its tuning follows no schedule
+        assert set(rates.pop(1)) == {1.0}
+    if helped:  # two updates of line 4 and two of line 5, each of half of a pass less one
+        steps = {domain: 2 * 2 * ((count - 1) // 2) for domain, count in batches.items()}
+    elif framework == 'separate':
+        steps = batches
+    else:
+        steps = {}
+    if framework != 'separate':
+        steps[None] = sum(batches.values())
+    assert rates.keys() == steps.keys()
+    for whose, count in steps.items():
+        if framework in ('pcgrad', 'maml', 'mldg'):  # several batches a step, of three at most
+            made = rates[whose]
+            assert made == sorted(made, reverse=True)
+            assert made[0] == 1.0 and 0.5 in made and 0 < made[-1] <= 3 / count / 2 + 1e-6
+        else:
+            np.testing.assert_allclose(rates[whose], [
+                1 - (epoch + place / count) / 2 for epoch in range(2)
+                for place in range(count)], atol=1e-6)
 
 
 def test_what_stops_a_training():

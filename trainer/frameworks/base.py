@@ -15,7 +15,7 @@ from trainer.keras import keras, tf
 from trainer.models import like
 from trainer.models.base import CTRModel
 from trainer.optimizers import make_optimizer
-from trainer.schedule import Schedule
+from trainer.schedule import Course, Schedule
 from trainer.step import Predict
 
 
@@ -52,8 +52,7 @@ class Framework:
         examples: the training split.
 
     Attributes:
-        done: the share of the run that is done, in [0, 1], which `trainer.train` keeps and
-            the schedule of the learning rate follows.
+        course: how far the run is, which the schedule of the learning rate follows.
         specific: the parameters of each domain's own, where the framework trains any.
     """
 
@@ -67,7 +66,7 @@ class Framework:
                  examples: Examples):
         self.config, self.options = config, options
         self.model, self.examples = model, examples
-        self.done = tf.Variable(0.0, trainable=False, name='done')
+        self.course = Course(config.passes)
         self.optimizer = self.make_optimizer()
         self._predict = Predict(model)
         self.prepare()
@@ -83,6 +82,14 @@ class Framework:
         a `Progress` is given.
         """
         raise NotImplementedError
+
+    def note_rows(self, number: int, rows: int) -> None:
+        """Sets `course` by the rows that epoch `number` has used; `trainer.train` calls it.
+
+        Overridden where an epoch uses rows several times, or one domain's for what is the
+        domain's own.
+        """
+        self.course.at(number, min(1.0, rows / len(self.examples)))
 
     def collect(self) -> None:
         """Brings what has been learned into `weights` and `state`, where it is elsewhere;
@@ -148,7 +155,7 @@ class Framework:
             name, options = config.optimizer, {**config.optimizer_options, **options}
         rate = learning_rate or config.learning_rate
         if scheduled and (config.schedule != 'constant' or config.warmup):
-            rate = Schedule(config.schedule, rate, config.warmup, self.done)
+            rate = Schedule(config.schedule, rate, config.warmup, self.course.done)
         optimizer = make_optimizer(name, rate, options)
         if self.config.mixed_precision:
             return keras.mixed_precision.LossScaleOptimizer(optimizer)

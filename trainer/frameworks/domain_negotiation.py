@@ -68,11 +68,11 @@ class DomainNegotiation(Alternate):
         self.outer = self.make_outer(step)
         return step
 
-    def make_inner(self) -> keras.optimizers.Optimizer:
+    def make_inner(self, scheduled: bool = True) -> keras.optimizers.Optimizer:
         """An optimizer of an inner loop."""
         options = self.options
         return self.make_optimizer(options.inner_optimizer, options.inner_rate,
-                                   options.inner_options)
+                                   options.inner_options, scheduled)
 
     def make_outer(self, step: InnerStep) -> OuterStep:
         """The outer update."""

@@ -30,7 +30,8 @@ class MAMDR(WithSpecific, DomainNegotiation):
     def prepare(self) -> None:
         super().prepare()
         self.regularization = Regularization(
-            self.config, self.options, self.model, self.examples, self.make_inner())
+            self.config, self.options, self.model, self.examples, self.make_inner(),
+            self.course)
         self.specific = self.regularization.specific
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
@@ -39,6 +40,10 @@ class MAMDR(WithSpecific, DomainNegotiation):
             yield from super().epoch(number, start)
         for progress in self.regularization.epoch(number, max(0, start - shared)):
             yield progress._replace(position=shared + progress.position)
+
+    def note_rows(self, number: int, rows: int) -> None:
+        if rows <= len(self.examples):  # line 2; theta_i goes its own course in lines 3-5
+            super().note_rows(number, rows)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), 'regularization': self.regularization.step.optimizer}

@@ -20,6 +20,7 @@ from trainer.models.base import CTRModel
 from trainer.models.grown import grown
 from trainer.optimizers import RowOptimizer
 from trainer.row_gradients import RowsOnce
+from trainer.schedule import Course
 from trainer.step import Predict, TrainStep, loss_of
 
 
@@ -36,7 +37,7 @@ def add_domain(trained: MAMDR, examples: Examples, domain: int,
         examples: the new domain's training rows, in a dataset with the vocabularies of the
             one that `trained` was trained on and with all its domains, and new ones after them.
         domain: the new domain's id.
-        epochs: of updates by algorithm 2.
+        epochs: of updates by algorithm 2, at a constant rate.
 
     Returns:
         The specific parameters of all domains, of a model with the new ones; `DomainModels`
@@ -51,7 +52,7 @@ def add_domain(trained: MAMDR, examples: Examples, domain: int,
         raise UserError(f'Domain {domain} has no training rows: add it when it has some.')
     learner = OwnParameters(
         grown(trained.model, examples.manifest), trained.specific.differences, trained.config,
-        trained.options, examples, domain, trained.make_inner())
+        trained.options, examples, domain, trained.make_inner(scheduled=False))
     for number in range(epochs):
         learner.epoch(number)
     return learner.specific
@@ -67,14 +68,14 @@ class OwnParameters:
         options: of domain regularization.
         examples: the new domain's training rows, and those of domains that are to help it.
         domain: the new domain's id.
-        optimizer: of the inner loop.
+        optimizer: of the inner loop, at a rate that follows no schedule.
     """
 
     def __init__(self, model: CTRModel, differences: Sequence[Difference], config: TrainConfig,
                  options: RegularizationOptions, examples: Examples, domain: int,
                  optimizer: keras.optimizers.Optimizer):
         self._regularization = Regularization(config, options, model, examples, optimizer,
-                                              alone=True)
+                                              Course(config.passes), alone=True)
         self.specific = self._regularization.specific
         self._domain, self._best = domain, Difference()
         self._predict = Predict(model)

@@ -20,6 +20,7 @@ from trainer.frameworks.specific import SpecificParameters
 from trainer.keras import keras, tf
 from trainer.layers.feature_embedding import FeatureEmbedding
 from trainer.models.base import CTRModel
+from trainer.schedule import Course
 
 _HELPERS = 3
 
@@ -58,11 +59,13 @@ class Regularization:
         model: with its variables made.
         examples: the training split.
         optimizer: of the inner loop, for this alone.
+        course: which the optimizer's rate follows: an epoch of theta_i is line 1 to 6 for
+            domain i.
         alone: whether the targets may do without helpers, where there are none.
     """
 
     def __init__(self, config: TrainConfig, options: RegularizationOptions, model: CTRModel,
-                 examples: Examples, optimizer: keras.optimizers.Optimizer,
+                 examples: Examples, optimizer: keras.optimizers.Optimizer, course: Course,
                  alone: bool = False):
         self._config, self._options, self._examples = config, options, examples
         others = len(examples.domains) - 1
@@ -72,7 +75,7 @@ class Regularization:
                               xla=config.xla)
         self.specific = SpecificParameters(self.step, model, model.num_domains, follow=True,
                                            extra=shared_moments(model))
-        self._unmoved = Unmoved(model)
+        self._unmoved, self._course = Unmoved(model), course
 
     def epoch(self, number: int, start: int = 0,
               targets: list[int] | None = None) -> Iterator[Progress]:
@@ -91,25 +94,28 @@ class Regularization:
                            for helper in helpers[target]
                            for domain in self._turns(helper, target))
         for position, target in enumerate(order[start:], start + 1):
-            loss, rows = self.update(target, helpers[target], batches)
+            loss, rows = self.update(number, target, helpers[target], batches)
             yield Progress(position, loss, rows)
 
-    def update(self, target: int, helpers: list[int | None],
+    def update(self, number: int, target: int, helpers: list[int | None],
                batches: Iterator[Batch]) -> tuple[tf.Tensor, int]:
         """Algorithm 2 for one domain; its mean loss and the rows that it took.
 
         Args:
+            number: the epoch's.
             target: D_i.
             helpers: the sampled D_j; None for a round without line 4.
             batches: of line 4 and line 5 for each of them.
         """
         step, specific = self.step, self.specific
-        steps = self.steps(target)
+        steps, total = self.steps(target), sum(
+            len(self._turns(helper, target)) for helper in helpers)
         losses, rows = [], 0
 
         def run(count):
             nonlocal rows
             for _ in range(count):
+                self._course.at(number, len(losses) / total)
                 batch = next(batches)
                 rows += batch['click'].shape[0]
                 losses.append(step(batch))

@@ -39,9 +39,13 @@ class Separate(WithSpecific):
             self.step.take()
             losses, rows = [], 0
             for batch in prefetch(self.examples.domain_epoch(domain, number, size, seed)):
+                self.course.at(number, rows / self.examples.count(domain))
                 losses.append(self.step(batch) * batch['click'].shape[0])
                 rows += batch['click'].shape[0]
             self.specific.touched()
             self.specific.leave(keep=True)
             self.step.snapshot.end()
             yield Progress(position, tf.add_n(losses) / rows, rows)
+
+    def note_rows(self, number: int, rows: int) -> None:
+        """Nothing: each domain's model goes its own course."""
