@@ -39,6 +39,12 @@ class Course:
             self._done.assign(self._share)
 
 
+def rate_before_schedule(optimizer: keras.optimizers.Optimizer) -> float:
+    """r of an optimizer whose rate follows a `Schedule`; of any other, its rate."""
+    rate = optimizer._learning_rate
+    return rate.rate if isinstance(rate, Schedule) else float(rate)
+
+
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that follows the share of the run that is done, not an optimizer's steps.
 
@@ -54,16 +60,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         kind: `constant`, `linear` or `cosine`.
         rate: r.
         warmup: w, in [0, 1).
-        done: d, a variable.
+        done: d, a variable, or a tensor of any shape, whose rates are wanted.
     """
 
-    def __init__(self, kind: str, rate: float, warmup: float, done: tf.Variable):
+    def __init__(self, kind: str, rate: float, warmup: float, done: tf.Variable | tf.Tensor):
         self.kind, self.rate, self.warmup, self.done = kind, rate, warmup, done
 
     def __call__(self, step: Any) -> tf.Tensor:
         done = tf.convert_to_tensor(self.done)
         left = tf.minimum(1.0, tf.maximum(0.0, (1.0 - done) / (1.0 - self.warmup)))
-        factor = {'constant': tf.ones([]), 'linear': left,
+        factor = {'constant': tf.ones_like(done), 'linear': left,
                   'cosine': (1 - tf.cos(math.pi * left)) / 2}[self.kind]
         if self.warmup:
             factor = tf.where(done < self.warmup, done / self.warmup, factor)

@@ -12,6 +12,7 @@ from trainer_dataset import write_dataset
 from beam_jobs.errors import UserError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.distributed import caches as caches_module
+from trainer.distributed import framework as framework_module
 from trainer.distributed.cluster import Alone, task_of_environment
 from trainer.distributed.framework import Distributed, check_distributed
 from trainer.distributed.loads import Files, Reader, Slice, each_load
@@ -31,14 +32,15 @@ def dataset(tmp_path_factory):
     return directory
 
 
-def made(dataset, framework, model=None, optimizer='sgd', options=None):
+def made(dataset, framework, model=None, optimizer='sgd', options=None, schedule='constant'):
     keras.utils.set_random_seed(1)
     examples = Examples(dataset, 'train')
     config = TrainConfig(
         model=model or ModelConfig(name='mlp', embedding_dim=4, hidden_units=[6],
                                    dropout=0.2, id_dropout=0.1),
         framework=framework, framework_options=options or {}, batch_size=16,
-        optimizer=optimizer, learning_rate=0.05)
+        optimizer=optimizer, learning_rate=0.05, epochs=2, schedule=schedule,
+        warmup=0.0 if schedule == 'constant' else 0.1)
     return make_framework(config, build_model(examples.manifest, config.model), examples)
 
 
@@ -46,30 +48,47 @@ STAR = ModelConfig(name='star', embedding_dim=4, hidden_units=[6], dropout=0.2)
 PLAIN = ModelConfig(name='mlp', embedding_dim=4, hidden_units=[6], normalization='none')
 
 
+def as_in_a_run(framework, epoch):
+    """An epoch that is told what it has done, as `trainer.train` does."""
+    rows = 0
+    framework.note_rows(epoch, rows)
+    for progress in framework.epoch(epoch):
+        rows += progress.rows
+        framework.note_rows(epoch, rows)
+        yield progress
+
+
 def same(one, other, tolerance=1e-6):
     np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=tolerance)
 
 
-@pytest.mark.parametrize(('name', 'model', 'optimizer', 'options'), [
-    ('alternate', None, 'adam', {}),
-    ('domain_negotiation', None, 'sgd', {'outer_rate': 0.3}),
-    ('domain_negotiation', STAR, 'adam', {'outer_optimizer': 'adagrad', 'outer_rate': 0.1}),
-    ('domain_regularization', PLAIN, 'adam', {'slots': 'loop', 'specific': 'dense'}),
-    ('mamdr', None, 'sgd', {}),
-    ('mamdr', STAR, 'momentum', {'helpers': 1}),
+@pytest.mark.parametrize(('name', 'model', 'optimizer', 'options', 'schedule'), [
+    ('alternate', None, 'adam', {}, 'constant'),
+    ('alternate', None, 'sgd', {}, 'linear'),
+    ('domain_negotiation', None, 'sgd', {'outer_rate': 0.3}, 'constant'),
+    ('domain_negotiation', STAR, 'adam', {'outer_optimizer': 'adagrad', 'outer_rate': 0.1},
+     'cosine'),
+    ('domain_regularization', PLAIN, 'adam', {'slots': 'loop', 'specific': 'dense'},
+     'constant'),
+    ('mamdr', None, 'sgd', {}, 'linear'),
+    ('mamdr', STAR, 'momentum', {'helpers': 1, 'inner_rate': 0.03}, 'cosine'),
 ])
 def test_one_worker_ends_every_epoch_as_one_process(dataset, monkeypatch, name, model,
-                                                    optimizer, options):
+                                                    optimizer, options, schedule):
     if model is not STAR:  # so that both kinds of table are seen
         monkeypatch.setattr(caches_module, 'AHEAD', 0)
         monkeypatch.setattr(caches_module, 'ROOM', 8)
-    here = made(dataset, name, model, optimizer, options)
-    there = made(dataset, name, model, optimizer, options)
+    here, there = (made(dataset, name, model, optimizer, options, schedule)
+                   for _ in range(2))
     distributed = Distributed(there, Alone(1, servers=3))
     before = [variable.numpy() for variable in here.model.trainable_variables]
     for epoch in range(2):
-        steps = list(here.epoch(epoch))
-        points = list(distributed.epoch(epoch))
+        steps = list(as_in_a_run(here, epoch))
+        points = list(as_in_a_run(distributed, epoch))
+        rate = options.get('inner_rate', 0.05)
+        assert distributed.learning_rate() == pytest.approx(
+            rate if schedule == 'constant' else 0 if epoch else rate * {
+                'linear': 5 / 9, 'cosine': (1 + np.cos(np.pi * 4 / 9)) / 2}[schedule])
         assert sum(point.steps for point in points) == len(steps)
         assert sum(point.rows for point in points) == sum(step.rows for step in steps)
         for one, other in zip(here.model.variables, there.model.variables, strict=True):
@@ -109,6 +128,34 @@ def test_joint_training_without_caches_learns_what_one_process_does(tmp_path, ba
         found.append(validate(trained, Examples(data, 'validation'))['overall']['auc'])
     assert found[0] > 0.7
     assert found[1] > found[0] - 0.03
+
+
+@pytest.mark.parametrize('name', ['joint', 'domain_regularization'])
+def test_workers_beside_each_other_go_down_the_same_schedule(dataset, monkeypatch, name):
+    monkeypatch.setattr(framework_module, '_BATCHES', 4)
+    options = {'helpers': 1} if name == 'domain_regularization' else {}
+    distributed = Distributed(made(dataset, name, PLAIN, options=options, schedule='linear'),
+                              Alone(workers=2))
+    pack, loops = Files.pack, []
+
+    def noted(self, loads, factors):
+        loops.append(factors.numpy())
+        return pack(self, loads, factors)
+    monkeypatch.setattr(Files, 'pack', noted)
+    list(distributed.epoch(1))
+
+    def rate(done):
+        return (1 - done) / 0.9
+    if name == 'joint':  # 217 rows in 4 loops, two at a time
+        spans = [(0, 0.5)] * 2 + [(0.5, 1)] * 2
+    else:  # alternate training by two loops, and three domains
+        spans = [(0, 1)] * 5
+    assert len(loops) == len(spans)
+    for factors, (first, last) in zip(loops, spans, strict=True):
+        assert factors[0] == pytest.approx(rate((1 + first) / 2))
+        assert rate((1 + last) / 2) < factors[-1] <= rate(
+            (1 + last - 1.2 * (last - first) / len(factors)) / 2)
+        assert (np.diff(factors) < 0).all()
 
 
 def test_a_dataset_that_a_worker_cannot_read(tmp_path):
@@ -241,20 +288,22 @@ def test_workers_read_what_the_files_hold(dataset):
     loads = planner.passes(0)
     loads[0].slices = [Slice(loads[0].slices[0].domain, 3, 12)]
     loads[0].batches = [np.array([0, 8, 4])]
-    packed, found = Files(examples).pack(loads), []
+    count = sum(len(load.batches) for load in loads)
+    packed, found = Files(examples).pack(loads, tf.range(count, dtype=tf.float32)), []
 
     @tf.function(autograph=False)
     def run(packed):
-        def step(features, click):
+        def step(features, click, factor):
             names = sorted(features)
             tf.py_function(lambda *values: found.append(dict(zip(
-                [*names, 'click'], [value.numpy() for value in values], strict=True))),
-                [*(features[name] for name in names), click], [])
+                [*names, 'click', 'factor'], [value.numpy() for value in values],
+                strict=True))), [*(features[name] for name in names), click, factor], [])
             return tf.reduce_mean(click)
         return each_load(packed, lambda load: reader.each_batch(packed, load, step))
     clicks, rows = run(packed)
     batches = [batch for load in loads for batch in load.batches]
     assert len(found) == len(batches) and rows == sum(map(len, batches))
+    assert [batch['factor'] for batch in found] == list(range(count))
     assert clicks.numpy() == pytest.approx(sum(batch['click'].sum() for batch in found))
     in_files = {int(batch['domain']): batch for batch in examples.in_order(1000)}
     numbers = [(load.slices[0], batch) for load in loads for batch in load.batches]
@@ -317,7 +366,6 @@ def test_an_epoch_is_continued_where_it_was_cut(dataset):
     ({'framework': 'pcgrad'}, 'pcgrad does not train on parameter servers, only joint, alter'),
     ({'xla': True}, 'train.xla is for training in one process'),
     ({'mixed_precision': True}, 'train.mixed_precision is for'),
-    ({'schedule': 'cosine'}, 'train.schedule is for'),
     ({'stream_rows': 100_000}, 'train.stream_rows is for')])
 def test_refusals(changed, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -15,7 +15,8 @@ from trainer.train import train
 CONFIG = TrainConfig(
     model=ModelConfig(name='mlp', embedding_dim=4, hidden_units=[8], normalization='ln'),
     framework='mamdr', framework_options={'helpers': 1}, batch_size=4, epochs=3,
-    learning_rate=0.005, patience=5, checkpoint_steps=100, average=True)
+    learning_rate=0.005, schedule='cosine', warmup=0.1, patience=5, checkpoint_steps=100,
+    average=True)
 TOLERANCE = 0.02  # of the AUC: workers do not wait for each other, so no two runs are alike
 
 

@@ -338,10 +338,12 @@ class Caches:
         """What caches a variable of the model."""
         return self.of[id(variable)]
 
-    def step(self, features: dict[str, tf.Tensor], click: tf.Tensor) -> tf.Tensor:
-        """One step of the inner optimizer, in the dynamic cache; the loss before it."""
+    def step(self, features: dict[str, tf.Tensor], click: tf.Tensor,
+             factor: tf.Tensor) -> tf.Tensor:
+        """One step of the inner optimizer, in the dynamic cache, at its rate times a factor;
+        the loss before it."""
         loss, gradients = self.gradients(features, click)
-        self._rule.begin(self._iterations.read_value())
+        self._rule.begin(self._iterations.read_value(), factor)
         for variable, gradient in zip(self.trained, self._rule.prepared(gradients),
                                       strict=True):
             cache = self[variable]

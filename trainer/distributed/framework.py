@@ -19,7 +19,7 @@ from trainer.distributed.cluster import (
     task_of_environment,
     told,
 )
-from trainer.distributed.loads import Files, Load
+from trainer.distributed.loads import Files, Load, Packed
 from trainer.distributed.loops import Negotiation, Regularization, Result, Uncached, totals
 from trainer.distributed.plans import Planner
 from trainer.distributed.servers import Servers
@@ -28,6 +28,7 @@ from trainer.frameworks.core import Rows
 from trainer.frameworks.moments import domain_led
 from trainer.frameworks.order import domain_order, helper_domains
 from trainer.keras import tf
+from trainer.schedule import Schedule, rate_before_schedule
 
 FRAMEWORKS = ('joint', 'alternate', 'domain_negotiation', 'domain_regularization', 'mamdr')
 _BATCHES = 64  # of joint training, that a worker takes at a time
@@ -64,8 +65,7 @@ def check_distributed(config: TrainConfig) -> None:
             f'The framework {config.framework} does not train on parameter servers, only '
             f'{", ".join(FRAMEWORKS)} do: choose one of them, or train in one process.')
     for name, wanted in (('mixed_precision', config.mixed_precision), ('xla', config.xla),
-                         ('stream_rows', config.stream_rows), ('warmup', config.warmup),
-                         ('schedule', config.schedule != 'constant')):
+                         ('stream_rows', config.stream_rows)):
         if wanted:
             raise UserError(f'train.{name} is for training in one process: leave it out to '
                             'train on parameter servers.')
@@ -120,6 +120,12 @@ class Distributed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._framework, name)
 
+    def learning_rate(self) -> float:
+        """As of `Framework.learning_rate`, where no step of the chief's optimizer sets it."""
+        config, framework = self._framework.config, self._framework
+        return float(Schedule(config.schedule, rate_before_schedule(framework.optimizer),
+                              config.warmup, framework.course.done)(0))
+
     def collect(self) -> None:
         """Brings the servers' values into the model and the optimizers."""
         with told():
@@ -146,13 +152,14 @@ class Distributed:
         for first in range(start, parts, self._cluster.workers):
             last = min(first + self._cluster.workers, parts)
             yield self._train(last, [self._planner.in_proportion(
-                number, self._kind, part, parts) for part in range(first, last)])
+                number, self._kind, part, parts) for part in range(first, last)],
+                number, first / parts, last / parts)
 
     def _negotiate(self, number: int, start: int) -> Iterator[Progress]:
         if start == 0:
             workers = self._cluster.workers
             progress = self._train(1, [self._planner.passes(number, part, workers)
-                                       for part in range(workers)])
+                                       for part in range(workers)], number)
             self._measure(number)
             yield progress
         if self._regularization is not None:
@@ -168,10 +175,31 @@ class Distributed:
         with told():
             self._servers.load(self._framework.model.non_trainable_variables)
 
-    def _train(self, position: int, loads: Sequence[list[Load]]) -> Progress:
-        calls = [(self._loop.function, (self._files.pack(each),)) for each in loads if each]
+    def _train(self, position: int, loads: Sequence[list[Load]], number: int,
+               first: float = 0.0, last: float = 1.0) -> Progress:
+        calls = [(self._loop.function, (self._packed(number, each, first, last),))
+                 for each in loads if each]
         return self._progress(position, self._cluster.run(calls), sum(
             len(load.batches) for each in loads for load in each))
+
+    def _packed(self, number: int, loads: Sequence[Load], first: float = 0.0,
+                last: float = 1.0, by_rows: bool = True) -> Packed:
+        """A loop, with the course of its learning rate, by which no worker's optimizer goes.
+
+        Args:
+            number: the epoch's.
+            loads: of the loop.
+            first: the share of the epoch at which it begins.
+            last: the share at which it ends.
+            by_rows: whether a batch is so much of the loop as it has rows, else all alike.
+        """
+        sizes = np.array([len(batch) if by_rows else 1
+                          for load in loads for batch in load.batches])
+        share = first + (last - first) * (np.cumsum(sizes) - sizes) / sizes.sum()
+        config = self._framework.config
+        done = tf.constant((number + share) / config.passes, tf.float32)
+        return self._files.pack(
+            loads, Schedule(config.schedule, 1.0, config.warmup, done)(0))
 
     def _regularize(self, number: int, start: int) -> Iterator[Progress]:
         framework, config = self._framework, self._framework.config
@@ -188,16 +216,16 @@ class Distributed:
         for first in range(start, len(order), at_once):
             targets = order[first:first + at_once]
             done = self._cluster.run([
-                self._call(target, of_target) for target, of_target
+                self._call(number, target, of_target) for target, of_target
                 in zip(targets, itertools.islice(turns, len(targets)), strict=True)])
             for target, result in zip(targets, done, strict=True):
                 self._keep(target, result.own)
             yield self._progress(1 + first + len(targets), done, len(targets))
 
-    def _call(self, target: int, loads: list[Load]) -> Call:
+    def _call(self, number: int, target: int, loads: list[Load]) -> Call:
         own = self._framework.specific.differences[target]
         return self._regularization.function, self._regularization.arguments(
-            self._files.pack(loads), target, own)
+            self._packed(number, loads, by_rows=False), target, own)
 
     def _keep(self, target: int, own: Any) -> None:
         """theta_i as algorithm 2 left it; of variables with a row for each domain its own."""

@@ -53,6 +53,7 @@ class Packed(NamedTuple):
         stretches: where each load's stretches begin and end, int64 [loads + 1].
         order: the row numbers of all batches.
         ends: where each batch begins and ends in `order`, int64 [batches + 1].
+        factors: of each batch: what its step's learning rate is multiplied by, float32.
         batches: where each load's batches begin and end, int64 [loads + 1].
         flags: `begins`, `ends`, `helps` and `helped` of each load, bool [loads, 4].
     """
@@ -65,13 +66,15 @@ class Packed(NamedTuple):
     stretches: tf.Tensor
     order: tf.Tensor
     ends: tf.Tensor
+    factors: tf.Tensor
     batches: tf.Tensor
     flags: tf.Tensor
 
 
 SIGNATURE = Packed(
     tf.TensorSpec([None], tf.string), *(tf.TensorSpec([None], tf.int64) for _ in range(3)),
-    tf.TensorSpec([None], tf.int32), *(tf.TensorSpec([None], tf.int64) for _ in range(4)),
+    tf.TensorSpec([None], tf.int32), *(tf.TensorSpec([None], tf.int64) for _ in range(3)),
+    tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int64),
     tf.TensorSpec([None, 4], tf.bool))
 
 
@@ -91,8 +94,13 @@ class Files:
             for domain, ranges in self.examples.ranges(split).items():
                 self._ranges.setdefault(domain, []).extend(ranges)
 
-    def pack(self, loads: Sequence[Load]) -> Packed:
-        """Loads as tensors; none of them without rows or batches."""
+    def pack(self, loads: Sequence[Load], factors: tf.Tensor) -> Packed:
+        """Loads as tensors; none of them without rows or batches.
+
+        Args:
+            loads: to be packed.
+            factors: of all their batches, as `Packed` has them.
+        """
         stretches = [list(self._stretches(load)) for load in loads]
         flat = [each for of_load in stretches for each in of_load]
         columns = list(zip(*flat, strict=True)) if flat else [()] * 5
@@ -102,7 +110,7 @@ class Files:
             tf.constant(columns[0], tf.string), *map(tf.constant, numbers),
             tf.constant(columns[4], tf.int32), _splits([len(each) for each in stretches]),
             tf.constant(np.concatenate([np.zeros(0, np.int64), *batches]), tf.int64),
-            _splits([len(batch) for batch in batches]),
+            _splits([len(batch) for batch in batches]), factors,
             _splits([len(load.batches) for load in loads]),
             tf.constant(np.array([(load.begins, load.ends, load.helps, load.helped)
                                   for load in loads], bool).reshape(-1, 4)))
@@ -121,7 +129,7 @@ def _splits(sizes: Sequence[int]) -> tf.Tensor:
     return tf.constant(np.concatenate([[0], np.cumsum(sizes)]), tf.int64)
 
 
-Step = Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]
+Step = Callable[[dict[str, tf.Tensor], tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Reader:
@@ -142,7 +150,8 @@ class Reader:
         Args:
             packed: the loads.
             load: which of them.
-            step: gives the mean loss of a batch.
+            step: gives the mean loss of a batch: of its features, its clicks and the factor
+                of its learning rate.
         """
         columns = self._columns(packed, load)
 
@@ -153,7 +162,7 @@ class Reader:
             if not self._mixed:
                 features['domain'] = features['domain'][0]
             count = tf.size(order, tf.int64)
-            loss += step(features, click) * tf.cast(count, tf.float32)
+            loss += step(features, click, packed.factors[batch]) * tf.cast(count, tf.float32)
             return batch + 1, loss, rows + count
         stop = packed.batches[load + 1]
         _, loss, rows = tf.while_loop(

@@ -56,7 +56,7 @@ class Uncached:
         caches = Caches(self._servers, self._trained, traffic)
         self._kept.append(caches)
 
-        def step(features, click):
+        def step(features, click, factor):
             caches.renew()
             loss, gradients = caches.gradients(features, click)
             pairs = []
@@ -65,7 +65,7 @@ class Uncached:
                 if gradient is not None:
                     pairs.append((caches[variable].named(gradient), variable))
                     traffic.pushed(pairs[-1][0])
-            self._optimizer.apply(pairs)
+            self._optimizer.apply(pairs, factor)
             caches.push_state()
             return loss
         loss, rows = each_load(packed, lambda load: self._reader.each_batch(packed, load, step))

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from beam_jobs.errors import UserError
 from trainer.keras import keras, tf
 from trainer.optimizers import OPTIMIZERS, RowOptimizer
+from trainer.schedule import rate_before_schedule
 
-_GIVEN = ('name', 'jit_compile', 'is_legacy_optimizer')  # to Keras, by `RowOptimizer` itself
+# To Keras by `RowOptimizer` itself, and, the last, by `begin`.
+_GIVEN = ('name', 'jit_compile', 'is_legacy_optimizer', 'learning_rate')
 
 Gradient = tf.Tensor | tf.IndexedSlices | None
 
@@ -33,19 +35,21 @@ class Rule:
                 f'On parameter servers an optimizer has to move rows alone, and '
                 f'{type(optimizer).__name__} goes over whole tables: choose one of '
                 f'{", ".join(OPTIMIZERS)}.')
+        self._rate = rate_before_schedule(optimizer)
         self._optimizer = type(optimizer)(**{
             name: value for name, value in optimizer.get_config().items()
             if name not in _GIVEN})
-        # Its own variables would be the chief's, read over the network at every step.
-        self._optimizer._learning_rate = float(optimizer.learning_rate)
 
-    def begin(self, iterations: tf.Tensor) -> None:
+    def begin(self, iterations: tf.Tensor, factor: tf.Tensor | float = 1.0) -> None:
         """What comes before a step's first variable; in every graph that applies the rule.
 
         Args:
             iterations: steps before this one.
+            factor: of the learning rate, by which the step's follows a schedule.
         """
+        # Its own variables would be the chief's, read over the network at every step.
         self._optimizer._iterations = iterations
+        self._optimizer._learning_rate = self._rate * factor
         self._optimizer._constants = self._optimizer.constants()
 
     def prepared(self, gradients: Sequence[Gradient]) -> list[Gradient]:

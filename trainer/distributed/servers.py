@@ -233,15 +233,17 @@ class ServerOptimizer:
         self._rule = Rule(optimizer)
         self._slots = servers.slots(optimizer, variables)
 
-    def apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]]) -> None:
+    def apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]],
+              factor: tf.Tensor | float = 1.0) -> None:
         """One step, in the graph of a function.
 
         Args:
             gradients: with the variables of the model; of a variable that is read by rows,
                 `tf.IndexedSlices`.
+            factor: of the learning rate.
         """
         done = self._rule.prepared([gradient for gradient, _ in gradients])
-        self._rule.begin(self._slots.iterations.pull())
+        self._rule.begin(self._slots.iterations.pull(), factor)
         for gradient, (_, variable) in zip(done, gradients, strict=True):
             if gradient is not None:
                 self._apply(gradient, variable)
