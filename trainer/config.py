@@ -60,7 +60,8 @@ class TrainConfig:
         optimizer_options: hyper-parameters of the optimizer, as Keras names them.
         learning_rate: of the optimizer.
         schedule: how the learning rate falls to 0 by the end of the last of `epochs`:
-            `linear`, `cosine`, or not at all, `constant`.
+            `linear`, `cosine`, or not at all, `constant`. What is a domain's own, and trained
+            domain after domain, goes through it by the domain's own share of each epoch.
         warmup: the share of the run in which the learning rate first rises from 0.
         epochs: at most so many passes over the training split.
         stream_rows: above 0, training is one pass in the order of time instead (STAR 4.4):
