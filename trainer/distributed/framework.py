@@ -184,7 +184,7 @@ class Distributed:
 
     def _packed(self, number: int, loads: Sequence[Load], first: float = 0.0,
                 last: float = 1.0, by_rows: bool = True) -> Packed:
-        """A loop, with the course of its learning rate, by which no worker's optimizer goes.
+        """A loop, with the factors of its learning rate: workers know no schedule.
 
         Args:
             number: the epoch's.
