@@ -52,7 +52,7 @@ def methods_of(train: TrainConfig, models: Sequence[str],
     one are compared: `star:normalization=bn,auxiliary=false` changes the `model` section and
     any other key its `options`. A framework likewise: `mamdr:helpers=3,outer_rate=0.1`. A
     model that names its framework itself, as `mlp+mamdr:helpers=3`, is compared under that
-    one alone.
+    one alone. The methods' names have the frameworks where they are several or so named.
 
     Raises:
         UserError: a change that the settings do not have.
@@ -61,11 +61,11 @@ def methods_of(train: TrainConfig, models: Sequence[str],
     for model in models:
         name, plus, own = model.partition('+')
         pairs += [(name, framework) for framework in ([own] if plus else frameworks)]
-    several = len({framework for _, framework in pairs}) > 1
+    said = any('+' in model for model in models) or len({each for _, each in pairs}) > 1
     methods = []
     for model, framework in pairs:
         settings = _with_framework(_with_model(train, model), framework)
-        methods.append(Method(f'{model} + {framework}' if several else model, settings))
+        methods.append(Method(f'{model} + {framework}' if said else model, settings))
     names = [method.name for method in methods]
     if len(set(names)) != len(names):
         raise UserError('A method occurs twice in --models and --frameworks: name each once.')

@@ -45,6 +45,8 @@ def test_a_model_may_name_its_own_framework():
     assert methods[2].train.framework == 'mamdr'
     assert methods[2].train.framework_options == {'helpers': 2, 'outer_rate': 0.1}
     assert methods[3].train.framework_options == {}
+    assert [method.name for method in methods_of(TRAIN, ['mlp+joint'], ['mamdr'])] == [
+        'mlp + joint']  # as it was named, though it is the only one
 
 
 @pytest.mark.parametrize(('models', 'sentence'), [

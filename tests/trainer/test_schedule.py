@@ -141,6 +141,25 @@ def test_the_rate_falls_to_the_end_of_what_is_trained_and_no_sooner(tmp_path, mo
                 for place in range(count)], atol=1e-6)
 
 
+def test_the_rate_that_is_shown_is_the_last_step_s(tmp_path):
+    write_dataset(tmp_path / 'd', {'train': {1: 60, 2: 40}, 'validation': {1: 20}})
+    examples = Examples(str(tmp_path / 'd'), 'train')
+    config = TrainConfig(
+        model=ModelConfig('mlp', hidden_units=[4]), framework='mamdr', batch_size=10,
+        framework_options={'helpers': 1, 'inner_rate': 0.5}, epochs=2, schedule='linear')
+    framework = make_framework(config, build_model(examples.manifest, config.model), examples)
+    shown, rows = [], 0
+    framework.note_rows(0, rows)
+    for progress in framework.epoch(0):
+        rows += progress.rows
+        framework.note_rows(0, rows)
+        shown.append(framework.learning_rate())
+    of_domains = {0.5 * (1 - share / 2) for share in (1 / 2, 3 / 4)}  # of 2 batches, and of 4
+    np.testing.assert_allclose(shown[:10], [0.5 * (1 - batch / 20) for batch in range(10)],
+                               atol=1e-6)
+    np.testing.assert_allclose(sorted(shown[10:]), sorted(of_domains), atol=1e-6)
+
+
 def test_what_stops_a_training():
     overall = {'gauc': 0.6, 'auc': 0.7, 'log_loss': 0.5}
     assert stopping_value({'overall': overall}) == ('gauc', 0.6)

@@ -10,6 +10,7 @@ from trainer.frameworks.base import Progress
 from trainer.frameworks.domain_negotiation import DomainNegotiation, OuterOptions
 from trainer.frameworks.regularization import Regularization, RegularizationOptions
 from trainer.frameworks.with_specific import WithSpecific
+from trainer.keras import tf
 
 
 class MAMDR(WithSpecific, DomainNegotiation):
@@ -33,6 +34,7 @@ class MAMDR(WithSpecific, DomainNegotiation):
             self.config, self.options, self.model, self.examples, self.make_inner(),
             self.course)
         self.specific = self.regularization.specific
+        self._own = False  # whether theta_i is what is trained now
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
         shared = self.examples.num_batches(self.config.batch_size)
@@ -42,8 +44,14 @@ class MAMDR(WithSpecific, DomainNegotiation):
             yield progress._replace(position=shared + progress.position)
 
     def note_rows(self, number: int, rows: int) -> None:
-        if rows <= len(self.examples):  # line 2; theta_i goes its own course in lines 3-5
+        self._own = rows > len(self.examples)
+        if not self._own:  # theta_i goes its own course in lines 3-5
             super().note_rows(number, rows)
+
+    def learning_rate(self) -> float:
+        if not self._own:
+            return super().learning_rate()
+        return float(tf.convert_to_tensor(self.regularization.step.optimizer.learning_rate))
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), 'regularization': self.regularization.step.optimizer}
