@@ -39,6 +39,14 @@ class Course:
             self._done.assign(self._share)
 
 
+def rate_factor(kind: str, warmup: float, done: tf.Tensor) -> tf.Tensor:
+    """r(d) / r of a `Schedule`, for each d of `done`."""
+    left = tf.minimum(1.0, tf.maximum(0.0, (1.0 - done) / (1.0 - warmup)))
+    factor = {'constant': tf.ones_like(done), 'linear': left,
+              'cosine': (1 - tf.cos(math.pi * left)) / 2}[kind]
+    return tf.where(done < warmup, done / warmup, factor) if warmup else factor
+
+
 def rate_before_schedule(optimizer: keras.optimizers.Optimizer) -> float:
     """r of an optimizer whose rate follows a `Schedule`; of any other, its rate."""
     rate = optimizer._learning_rate
@@ -60,20 +68,14 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         kind: `constant`, `linear` or `cosine`.
         rate: r.
         warmup: w, in [0, 1).
-        done: d, a variable, or a tensor of any shape, whose rates are wanted.
+        done: d, a variable.
     """
 
-    def __init__(self, kind: str, rate: float, warmup: float, done: tf.Variable | tf.Tensor):
+    def __init__(self, kind: str, rate: float, warmup: float, done: tf.Variable):
         self.kind, self.rate, self.warmup, self.done = kind, rate, warmup, done
 
     def __call__(self, step: Any) -> tf.Tensor:
-        done = tf.convert_to_tensor(self.done)
-        left = tf.minimum(1.0, tf.maximum(0.0, (1.0 - done) / (1.0 - self.warmup)))
-        factor = {'constant': tf.ones_like(done), 'linear': left,
-                  'cosine': (1 - tf.cos(math.pi * left)) / 2}[self.kind]
-        if self.warmup:
-            factor = tf.where(done < self.warmup, done / self.warmup, factor)
-        return self.rate * factor
+        return self.rate * rate_factor(self.kind, self.warmup, tf.convert_to_tensor(self.done))
 
     def get_config(self) -> dict[str, Any]:
         return {'kind': self.kind, 'rate': self.rate, 'warmup': self.warmup}

@@ -28,7 +28,7 @@ from trainer.frameworks.core import Rows
 from trainer.frameworks.moments import domain_led
 from trainer.frameworks.order import domain_order, helper_domains
 from trainer.keras import tf
-from trainer.schedule import Schedule, rate_before_schedule
+from trainer.schedule import Schedule, rate_factor
 
 FRAMEWORKS = ('joint', 'alternate', 'domain_negotiation', 'domain_regularization', 'mamdr')
 _BATCHES = 64  # of joint training, that a worker takes at a time
@@ -122,9 +122,8 @@ class Distributed:
 
     def learning_rate(self) -> float:
         """As of `Framework.learning_rate`, where no step of the chief's optimizer sets it."""
-        config, framework = self._framework.config, self._framework
-        return float(Schedule(config.schedule, rate_before_schedule(framework.optimizer),
-                              config.warmup, framework.course.done)(0))
+        rate = self._framework.optimizer._learning_rate
+        return float(rate(0) if isinstance(rate, Schedule) else rate)
 
     def collect(self) -> None:
         """Brings the servers' values into the model and the optimizers."""
@@ -198,8 +197,7 @@ class Distributed:
         share = first + (last - first) * (np.cumsum(sizes) - sizes) / sizes.sum()
         config = self._framework.config
         done = tf.constant((number + share) / config.passes, tf.float32)
-        return self._files.pack(
-            loads, Schedule(config.schedule, 1.0, config.warmup, done)(0))
+        return self._files.pack(loads, rate_factor(config.schedule, config.warmup, done))
 
     def _regularize(self, number: int, start: int) -> Iterator[Progress]:
         framework, config = self._framework, self._framework.config

@@ -108,8 +108,8 @@ class Regularization:
             batches: of line 4 and line 5 for each of them.
         """
         step, specific = self.step, self.specific
-        steps, total = self.steps(target), sum(
-            len(self._turns(helper, target)) for helper in helpers)
+        steps = self.steps(target)
+        total = steps * sum(1 if helper is None else 2 for helper in helpers)
         losses, rows = [], 0
 
         def run(count):

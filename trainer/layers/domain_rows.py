@@ -151,7 +151,7 @@ def _times(weights: tf.Tensor, shared: tf.Tensor | None) -> tf.Tensor:
     @tf.custom_gradient
     def product(weights, shared):
         def gradient(upstream):
-            by_shared = tf.reshape(upstream * weights, [-1, weights[0].shape.num_elements()])
+            by_shared = tf.reshape(upstream * weights, [-1, shared.shape.num_elements()])
             return upstream * shared, tf.reshape(column_sums(by_shared), shared.shape)
         return weights * shared, gradient
     # A variable is converted first: mixed precision casts what is read of it.
