@@ -1,0 +1,112 @@
+"""Paths in a workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from mdctr import storage
+from mdctr.errors import UserError
+
+if TYPE_CHECKING:
+    from mdctr.dataset import Dataset
+
+
+def cache_directory(workspace: str) -> str:
+    """The local directory of downloaded raw data, which readers read as local files.
+
+    It is in the workspace, or, if that is on an object store, in the directory for temporary
+    files of this machine.
+    """
+    if storage.is_url(workspace):
+        return storage.join(tempfile.gettempdir(), f'mdctr-{os.getuid()}', 'cache')
+    return storage.join(workspace, 'cache')
+
+
+def datasets_directory(workspace: str) -> str:
+    """The directory of all datasets, which has a subdirectory for each name."""
+    return storage.join(workspace, 'datasets')
+
+
+def dataset_directory(workspace: str, name: str) -> str:
+    """The directory of all versions of the dataset of the configuration `name`.
+
+    Raises:
+        UserError: `name` is not a name but a path.
+    """
+    if not re.fullmatch(r'[\w-]+', name):
+        raise UserError(
+            f'{name!r} is not the name of a configuration: use letters, digits, - and _.'
+        )
+    return storage.join(datasets_directory(workspace), name)
+
+
+def current_dataset(workspace: str, name: str) -> Dataset:
+    """The current version of the dataset of the configuration `name`.
+
+    Raises:
+        UserError: It has not been built.
+    """
+    from mdctr.dataset import open_dataset
+
+    return open_dataset(dataset_directory(workspace, name))
+
+
+def models_directory(workspace: str) -> str:
+    """The directory of all pushed models, which has a subdirectory for each name."""
+    return storage.join(workspace, 'models')
+
+
+def validation_directory(workspace: str, name: str, task: str) -> str:
+    """The directory in which a pipeline run validates the dataset of a configuration.
+
+    Args:
+        workspace: Directory of the workspace.
+        name: Name of the configuration.
+        task: Text that identifies the task of the run, such as the URI of one of its outputs.
+    """
+    return storage.join(workspace, 'validations', name, _short_digest(task))
+
+
+def evaluation_directory(model: str, task: str) -> str:
+    """The directory in which a pipeline run evaluates a model, next to the model.
+
+    Args:
+        model: Directory of the exported model.
+        task: As for `validation_directory`.
+    """
+    return storage.join(storage.parent(model), 'evaluations', _short_digest(task))
+
+
+def run_directory(workspace: str, name: str, fingerprint: str, config: Any) -> str:
+    """The directory of the training run to start or resume.
+
+    Runs with the same data and settings are numbered. The latest run is resumed unless it has
+    finished, so an interrupted run keeps its directory and a finished one is not overwritten.
+
+    Args:
+        workspace: Directory of the workspace.
+        name: Name of the configuration.
+        fingerprint: Fingerprint of the dataset, and of anything else that the run depends on.
+        config: Training settings.
+    """
+    from mdctr.settings import to_mapping
+
+    settings = json.dumps([fingerprint, to_mapping(config)], sort_keys=True)
+    digest = _short_digest(settings)
+    parent = storage.join(workspace, 'training', name)
+    method = re.sub(r'[^\w-]', '_', f'{config.model.name}-{config.framework}')
+    number = 1
+    while True:
+        path = storage.join(parent, f'{method}-{digest}-{number}')
+        if not storage.exists(storage.join(path, 'export', 'model.json')):
+            return path
+        number += 1
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
