@@ -1,121 +1,189 @@
 """A user's own log: CSV, Parquet, JSON lines or TFRecord, its columns mapped to ours."""
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pydantic import Field, model_validator
 
-from beam_jobs.errors import UserError
-from beam_jobs.files import base_name, expand
-from beam_jobs.options import from_mapping
 from beam_jobs.readers.base import (
     Block,
+    JoinCount,
     RawBatch,
     Reader,
     Shard,
     need_inputs,
     raw_batch,
+    reject_rows,
     text_shards,
+    with_timestamps,
 )
 from beam_jobs.readers.delimited import Dialect, read_delimited
 from beam_jobs.readers.json_lines import read_json_lines
-from beam_jobs.readers.parquet import parquet_shards, read_parquet
+from beam_jobs.readers.parquet import parquet_columns, parquet_shards, read_parquet
+from beam_jobs.readers.raw_files import base_name, expand
 from beam_jobs.readers.tables import KeyedTable
 from beam_jobs.readers.tfrecord import read_tfrecord
-from beam_jobs.readers.values import constant, seconds, split_lists
+from beam_jobs.readers.values import constant, split_single_values
+from beam_jobs.rows.cells import is_list, is_missing, texts
+from beam_jobs.rows.columns import array
+from beam_jobs.rows.timestamps import (
+    check_format,
+    formatted_seconds,
+    iso_seconds,
+    numeric_seconds,
+    temporal_seconds,
+)
+from mdctr.errors import UserError
+from mdctr.settings import Settings
 
-_ENDINGS = {'.csv': 'csv', '.tsv': 'csv', '.txt': 'csv', '.parquet': 'parquet',
-            '.json': 'jsonl', '.jsonl': 'jsonl', '.ndjson': 'jsonl', '.tfrecord': 'tfrecord',
-            '.tfrecords': 'tfrecord'}
-_PER_SECOND = {'s': 1, 'ms': 1000, 'us': 1000000}
+_ENDINGS = {
+    '.csv': 'csv',
+    '.tsv': 'csv',
+    '.txt': 'csv',
+    '.parquet': 'parquet',
+    '.json': 'jsonl',
+    '.jsonl': 'jsonl',
+    '.ndjson': 'jsonl',
+    '.tfrecord': 'tfrecord',
+    '.tfrecords': 'tfrecord',
+}
+_PER_SECOND = {'s': 1, 'ms': 1000, 'us': 1_000_000}
 Format = Literal['csv', 'parquet', 'jsonl', 'tfrecord']
 
 
-@dataclass(frozen=True)
-class TableOptions:
-    """A table of properties, one row a key, that is joined to the log; it is held in memory.
+class TableOptions(Settings):
+    """A table with one row per key, which is joined to the log; it is held in memory."""
 
-    Attributes:
-        path: the file.
-        on: the column of the log, by our name, that holds the key.
-        key: the column of the table that holds it; the same name when absent.
-        format: of the file; by its name when absent.
-    """
+    path: str = Field(description='File of the table.')
+    on: str = Field(description='Column of the log, after renaming, that holds the key.')
+    key: str | None = Field(
+        default=None,
+        description='Column of the table that holds the key; that of the log if absent.',
+    )
+    format: Format | None = Field(
+        default=None, description="Format of the file; by the file's name if absent."
+    )
+    max_unmatched_fraction: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Fraction of the log's rows without a row in the table above which the "
+        'build fails; above 0.9 there is a warning in any case.',
+    )
 
-    path: str
-    on: str
-    key: str | None = None
-    format: Format | None = None
 
+class GenericOptions(Settings):
+    """Options of the reader `generic`: the layout of a log."""
 
-@dataclass(frozen=True)
-class Options:
-    """What a log looks like.
+    format: Format | None = Field(
+        default=None,
+        description="Format of the files; by the files' names, without an ending `.gz`, if "
+        'absent.',
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description='Column of the log by our name, for `user_id`, `item_id`, `timestamp`, '
+        '`click` and any other column; a column that is not listed keeps its name.',
+    )
+    timestamp_unit: Literal['s', 'ms', 'us', 'iso', 'none'] = Field(
+        default='s',
+        description='`s`, `ms` or `us` since 1970 UTC, or `iso` for dates and times that are '
+        'written as ISO 8601 (UTC unless they have an offset). Other timestamps are rejected. '
+        '`none` if the log has no timestamps: for a random split, or inputs by split.',
+    )
+    timestamp_format: str | None = Field(
+        default=None,
+        description="Format of written timestamps in Python's strptime notation, such as "
+        '`%d/%m/%Y %H:%M` or `%y%m%d%H`; UTC unless it has `%z`. It excludes `timestamp_unit`.',
+    )
+    positives_only: bool = Field(
+        default=False,
+        description='Whether every row is a click and there is no click column.',
+    )
+    separator: str = Field(
+        default=',', min_length=1, description='Separator of the fields of CSV.'
+    )
+    quote: str = Field(
+        default='"',
+        max_length=1,
+        description='Character around values of CSV; empty if quotes are plain text.',
+    )
+    escape: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description='Character of CSV before a quote that is part of a quoted value, such as '
+        '`\\`; without it, such a quote is doubled.',
+    )
+    column_names: list[str] | None = Field(
+        default=None, description='Names of the columns of CSV files without a header.'
+    )
+    list_columns: list[str] = Field(
+        default_factory=list, description='Text columns that hold lists.'
+    )
+    list_separator: str = Field(
+        default='|', min_length=1, description='Separator of the values of a list.'
+    )
+    tables: list[TableOptions] = Field(
+        default_factory=list, description='Tables that are joined to the log.'
+    )
 
-    Attributes:
-        format: by the files' names when absent; an ending `.gz` is looked through.
-        columns: our name to the log's, for `user_id`, `item_id`, `timestamp`, `click` and
-            any other column; a column that is not here keeps its name.
-        timestamp_unit: `s`, `ms` or `us` since 1970 UTC, or `iso` for written times.
-        positives_only: every row is a click, and there is no click column.
-        separator, quote, header: of CSV: between fields, around values (empty: quotes are
-            plain text), and the fields' names where the files do not begin with them.
-        lists: columns of texts that are lists, and `list_separator` between their values.
-        tables: joined to the log.
-    """
-
-    format: Format | None = None
-    columns: dict[str, str] = field(default_factory=dict)
-    timestamp_unit: Literal['s', 'ms', 'us', 'iso'] = 's'
-    positives_only: bool = False
-    separator: str = ','
-    quote: str = '"'
-    header: list[str] | None = None
-    lists: list[str] = field(default_factory=list)
-    list_separator: str = '|'
-    tables: list[TableOptions] = field(default_factory=list)
-
-    def __post_init__(self):
-        if not self.separator or not self.list_separator:
-            raise ValueError('separator and list_separator need a character.')
-        if len(self.quote) > 1:
-            raise ValueError('quote must be one character, or empty.')
+    @model_validator(mode='after')
+    def _check_columns(self) -> Self:
         if len(set(self.columns.values())) != len(self.columns):
-            raise ValueError('columns: two names stand for the same column of the log.')
+            raise ValueError('columns: two names refer to the same column of the log.')
+        if self.timestamp_format is not None:
+            if 'timestamp_unit' in self.model_fields_set:
+                raise ValueError('timestamp_unit and timestamp_format exclude each other.')
+            check_format(self.timestamp_format)
+        return self
 
     @property
     def dialect(self) -> Dialect:
-        return Dialect(self.separator, self.quote or None,
-                       None if self.header is None else tuple(self.header))
+        return Dialect(
+            self.separator,
+            self.quote or None,
+            None if self.column_names is None else tuple(self.column_names),
+            escape=self.escape,
+        )
 
 
 class GenericReader(Reader):
     """Columns: those of the log under our names, then those of the tables."""
 
     name = 'generic'
+    Options = GenericOptions
 
-    def __init__(self, inputs, options, cache, columns=None):
+    def __init__(
+        self,
+        inputs: Sequence[str] | None,
+        options: GenericOptions,
+        cache: str,
+        columns: Iterable[str] | None = None,
+    ):
         super().__init__(inputs, options, cache, columns)
-        need_inputs(self.inputs, self.name, 'the files of a log')
-        self._options = from_mapping(Options, options, 'dataset.options')
+        self._patterns = need_inputs(self.inputs, self.name, 'the files of a log')
+        self._options = options
         self._ours = {theirs: ours for ours, theirs in self._options.columns.items()}
-        self._logs = None
-        self._expected = None
+
+    @property
+    def has_timestamps(self) -> bool:
+        return self._options.timestamp_unit != 'none'
 
     def files(self) -> list[str]:
-        if self._logs is None:
-            self._logs = expand(self.inputs)
-        return [*self._logs, *(expand([table.path])[0] for table in self._options.tables)]
+        return [*self._logs, *self._table_paths]
 
     def shards(self) -> list[Shard]:
-        self._expect()
+        _ = self._expected  # found once here, not by every worker
         formats = {_format(path, self._options.format) for path in self._logs}
         if len(formats) > 1:
-            raise UserError(f'{", ".join(self.inputs)} mixes {" and ".join(sorted(formats))} '
-                            'files: name those of one format.')
+            raise UserError(
+                f'{", ".join(self._patterns)} mixes {" and ".join(sorted(formats))} '
+                'files: name those of one format.'
+            )
         if formats == {'parquet'}:
             return parquet_shards(self._logs)
         if formats == {'tfrecord'}:
@@ -123,26 +191,64 @@ class GenericReader(Reader):
         return text_shards(self._logs)
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
-        self._expect()
-        tables = [(table.on, self.table(table.path, self._load_table(table)))
-                  for table in self._options.tables]
+        tables = [
+            (table, self.table(path, self._load_table(table)))
+            for table, path in zip(self._options.tables, self._table_paths, strict=True)
+        ]
         for block in self._blocks(shard, self._projection()):
             columns = self._canonical(shard.path, block)
-            for on, table in tables:
+            joins = []
+            for options, table in tables:
+                on = options.on
                 if on not in columns:
-                    raise UserError(f'{shard.path} has no column {on}, on which a table is '
-                                    f'joined; it has {", ".join(columns)}.')
-                joined = table.join(columns[on].cast(pa.string()), self.wants)
+                    raise UserError(
+                        f'{shard.path} has no column {on}, on which a table is '
+                        f'joined; it has {", ".join(columns)}.'
+                    )
+                place = table.rows_of(texts(columns[on])[0])
+                joins.append(
+                    JoinCount(
+                        f'{base_name(options.path)} (joined on {on})',
+                        len(place),
+                        place.null_count,
+                        options.max_unmatched_fraction,
+                    )
+                )
+                joined = table.take(place, self.wants)
                 twice = joined.keys() & columns.keys()
                 if twice:
-                    raise UserError(f'The column {min(twice)} is in the log and in a table '
-                                    'that is joined to it: rename one in dataset.options.')
+                    raise UserError(
+                        f'The column {min(twice)} is in the log and in a table '
+                        'that is joined to it: rename one in dataset.reader_options.'
+                    )
                 columns |= joined
-            yield raw_batch(base_name(shard.path), block.lines, columns, block.rejected)
+            batch = raw_batch(base_name(shard.path), block.lines, columns, block.rejected)
+            yield self._read_timestamps(batch)._replace(joins=tuple(joins))
+
+    def _read_timestamps(self, batch: RawBatch) -> RawBatch:
+        """The batch with its timestamps in seconds; rows in which they are not are rejected."""
+        column = batch.rows.column(batch.rows.schema.get_field_index('timestamp'))
+        unit, time_format = self._options.timestamp_unit, self._options.timestamp_format
+        if (temporal := temporal_seconds(column)) is not None:
+            (seconds, invalid), reason = temporal, 'timestamp not a time'
+        elif time_format is not None:
+            seconds, invalid = formatted_seconds(column, time_format)
+            reason = f'timestamp not in the format {time_format}'
+        elif unit == 'iso':
+            seconds, invalid = iso_seconds(column)
+            reason = 'timestamp not in ISO 8601 (see timestamp_format)'
+        else:
+            seconds, invalid = numeric_seconds(column, _PER_SECOND.get(unit, 1))
+            reason = 'timestamp not a number (see timestamp_unit)'
+        return with_timestamps(reject_rows(batch, invalid, reason), seconds[~invalid])
+
+    def log_columns(self) -> list[str]:
+        return self._expected
 
     def _blocks(self, shard: Shard, columns: frozenset[str] | None = None) -> Iterator[Block]:
-        return _read(shard, _format(shard.path, self._options.format), self._options.dialect,
-                     columns)
+        return _read(
+            shard, _format(shard.path, self._options.format), self._options.dialect, columns
+        )
 
     def _projection(self) -> frozenset[str] | None:
         """The log's columns that are needed; None for all, where one might be missing."""
@@ -151,22 +257,31 @@ class GenericReader(Reader):
         wanted = self._columns | {'user_id', 'item_id', 'timestamp', 'click'}
         theirs = {self._options.columns.get(name, name) for name in wanted}
         spared = {'hour', 'weekday'} | ({'click'} if self._options.positives_only else set())
+        spared |= set() if self.has_timestamps else {'timestamp'}
         return None if theirs - set(self._expected) - spared else frozenset(theirs)
 
-    def _expect(self) -> None:
-        """Notes the columns of the log's beginning: JSON and examples leave out missing ones.
+    @functools.cached_property
+    def _logs(self) -> list[str]:
+        return expand(self._patterns)
+
+    @functools.cached_property
+    def _table_paths(self) -> list[str]:
+        return [expand([table.path])[0] for table in self._options.tables]
+
+    @functools.cached_property
+    def _expected(self) -> list[str]:
+        """The columns of the first rows; JSON lines and examples omit missing values.
 
         A column that the first rows lack is missing; one that only later rows lack is null
         there.
         """
-        if self._expected is not None:
-            return
-        self.files()
-        self._expected = []
-        for block in self._blocks(Shard(self._logs[0])):
-            self._expected = list(block.columns)
-            if self._expected:
-                break
+        for path in self._logs:
+            if _format(path, self._options.format) == 'parquet':
+                return parquet_columns(path)
+            for block in self._blocks(Shard(path)):
+                if block.columns:
+                    return list(block.columns)
+        return []
 
     def _canonical(self, path: str, block: Block) -> dict[str, pa.Array]:
         """The columns of a block under our names."""
@@ -174,56 +289,72 @@ class GenericReader(Reader):
         wanted = self._projection()
         names = [name for name in self._expected if wanted is None or name in wanted]
         self._check_names(path, names, raw)
-        columns = {self._ours.get(name, name): _or_nulls(raw.get(name), rows)
-                   for name in dict.fromkeys([*names, *raw])}
+        columns = {
+            self._ours.get(name, name): _or_nulls(raw.get(name), rows)
+            for name in dict.fromkeys([*names, *raw])
+        }
         if options.positives_only:
             columns['click'] = constant(1, rows)
+        if not self.has_timestamps:
+            columns['timestamp'] = constant(0, rows)
         for name in ('user_id', 'item_id', 'timestamp', 'click'):
             if name not in columns:
-                raise UserError(f'{path} has no column {name}: say which of its columns '
-                                f'({", ".join(columns)}) it is in dataset.options.columns.')
-        columns['timestamp'] = _in_seconds(columns['timestamp'], options.timestamp_unit)
-        for name in options.lists:
-            if name in columns and pa.types.is_string(columns[name].type):
-                columns[name] = split_lists(columns[name], options.list_separator)
-        return {name: column for name, column in columns.items()
-                if name not in ('source', 'line')}
+                raise UserError(
+                    f'{path} has no column {name}: say which of its columns '
+                    f'({", ".join(columns)}) it is in dataset.reader_options.columns.'
+                )
+        for name in options.list_columns:
+            if name in columns:
+                columns[name] = split_single_values(columns[name], options.list_separator)
+        return {
+            name: column for name, column in columns.items() if name not in ('source', 'line')
+        }
 
     def _check_names(self, path: str, names: list[str], raw: dict[str, pa.Array]) -> None:
         lacking = [name for name in names if name not in raw]
         if lacking and _format(path, self._options.format) == 'csv':
-            raise UserError(f'{path} has another header than {self._logs[0]}: it has no column '
-                            f'{lacking[0]}.')
+            raise UserError(
+                f'{path} has another header than {self._logs[0]}: it has no column '
+                f'{lacking[0]}.'
+            )
         for ours, theirs in self._options.columns.items():
             if theirs not in raw and theirs not in self._expected:
-                raise UserError(f'{path} has no column {theirs} (dataset.options.columns.'
-                                f'{ours}); it has {", ".join(self._expected)}.')
+                raise UserError(
+                    f'{path} has no column {theirs} (dataset.reader_options.columns.'
+                    f'{ours}); it has {", ".join(self._expected)}.'
+                )
 
-    def _load_table(self, table: TableOptions):
+    def _load_table(self, table: TableOptions) -> Callable[[str], KeyedTable]:
         def load(path: str) -> KeyedTable:
             kind = _format(path, table.format)
             shards = parquet_shards([path]) if kind == 'parquet' else [Shard(path)]
             key, parts = table.key or table.on, []
             for shard in shards:
-                for block in _read(shard, kind, dataclasses.replace(
-                        self._options.dialect, names=None)):
+                for block in _read(
+                    shard, kind, dataclasses.replace(self._options.dialect, names=None)
+                ):
                     if block.rejected.num_rows:
                         _, line, reason, _ = (c[0].as_py() for c in block.rejected.columns)
-                        raise UserError(f'{path}, row {line}: {reason}: mend or remove it.')
-                    parts.append(pa.table(block.columns))
-            whole = pa.concat_tables(parts, promote=True)
+                        raise UserError(f'{path}, row {line}: {reason}: fix or remove it.')
+                    parts.append(_comparable(block.columns))
+            whole = pa.concat_tables(parts, promote=True) if parts else pa.table({key: []})
             if key not in whole.column_names:
-                raise UserError(f'{path} has no column {key}, its key in dataset.options.'
-                                f'tables; it has {", ".join(whole.column_names)}.')
-            for name in set(self._options.lists) & set(whole.column_names):
-                if pa.types.is_string(whole.schema.field(name).type):
-                    whole = whole.set_column(
-                        whole.column_names.index(name), name,
-                        split_lists(whole.column(name).combine_chunks(),
-                                    self._options.list_separator))
-            place = whole.column_names.index(key)
-            whole = whole.set_column(place, key, whole.column(key).cast(pa.string()))
-            return KeyedTable(whole.filter(pc.is_valid(whole.column(key))), key)
+                raise UserError(
+                    f'{path} has no column {key}, its key in dataset.reader_options.'
+                    f'tables; it has {", ".join(whole.column_names)}.'
+                )
+            for name in set(self._options.list_columns) & set(whole.column_names):
+                column = split_single_values(array(whole, name), self._options.list_separator)
+                whole = whole.set_column(whole.column_names.index(name), name, column)
+            keys, _ = texts(array(whole, key))
+            whole = whole.set_column(whole.column_names.index(key), key, keys)
+            whole = whole.filter(pa.array(~is_missing(keys)))
+            if not whole.num_rows:
+                raise UserError(
+                    f'{path}, a table of dataset.reader_options.tables, has no row with a key.'
+                )
+            return KeyedTable(whole, key)
+
         return load
 
 
@@ -233,8 +364,22 @@ def _or_nulls(column: pa.Array | None, rows: int) -> pa.Array:
     return column
 
 
-def _read(shard: Shard, kind: str, dialect: Dialect,
-          columns: frozenset[str] | None = None) -> Iterator[Block]:
+def _comparable(columns: dict[str, pa.Array]) -> pa.Table:
+    """A table of a block of JSON lines, whose columns have the types of the block's values.
+
+    Numbers and truth values become texts, so that the blocks of a file have one schema.
+    """
+    return pa.table(
+        {
+            name: column if is_list(column.type) else texts(column)[0]
+            for name, column in columns.items()
+        }
+    )
+
+
+def _read(
+    shard: Shard, kind: str, dialect: Dialect, columns: frozenset[str] | None = None
+) -> Iterator[Block]:
     """The rows of a shard; of JSON and examples all columns, whatever `columns` says."""
     if kind == 'parquet':
         return read_parquet(shard, columns)
@@ -252,13 +397,7 @@ def _format(path: str, given: str | None) -> str:
     for ending, kind in _ENDINGS.items():
         if name.endswith(ending):
             return kind
-    raise UserError(f'{path} does not show its format: set dataset.options.format to csv, '
-                    'parquet, jsonl or tfrecord.')
-
-
-def _in_seconds(times: pa.Array, unit: str) -> pa.Array:
-    if unit == 'iso' or pa.types.is_temporal(times.type):
-        return times
-    if pa.types.is_integer(times.type) or pa.types.is_floating(times.type):
-        return pc.divide(times.cast(pa.float64()), pa.scalar(float(_PER_SECOND[unit])))
-    return seconds(times, _PER_SECOND[unit])
+    raise UserError(
+        f'{path} does not show its format: set dataset.reader_options.format to csv, '
+        'parquet, jsonl or tfrecord.'
+    )

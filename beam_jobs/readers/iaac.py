@@ -14,11 +14,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.errors import UserError
-from beam_jobs.files import base_name, expand
-from beam_jobs.options import from_mapping
 from beam_jobs.readers.base import (
-    NoOptions,
     RawBatch,
     Reader,
     Shard,
@@ -27,13 +23,19 @@ from beam_jobs.readers.base import (
     text_shards,
 )
 from beam_jobs.readers.delimited import Dialect, read_delimited
+from beam_jobs.readers.raw_files import base_name, expand
 from beam_jobs.readers.values import split_lists
+from mdctr.errors import UserError
 
 _DIALECT = Dialect(' ', None)
 _NAMES = {'context_timestamp': 'timestamp', 'is_trade': 'click'}
 _LISTS = ('item_category_list', 'item_property_list')
-_NUMBERS = ('shop_review_positive_rate', 'shop_score_service', 'shop_score_delivery',
-            'shop_score_description')
+_NUMBERS = (
+    'shop_review_positive_rate',
+    'shop_score_service',
+    'shop_score_delivery',
+    'shop_score_description',
+)
 
 
 class IaacReader(Reader):
@@ -44,15 +46,8 @@ class IaacReader(Reader):
 
     name = 'iaac'
 
-    def __init__(self, inputs, options, cache, columns=None):
-        super().__init__(inputs, options, cache, columns)
-        from_mapping(NoOptions, options, 'dataset.options')
-        self._paths = None
-
     def files(self) -> list[str]:
-        if self._paths is None:
-            self._paths = expand(need_inputs(self.inputs, self.name, 'the training file'))
-        return self._paths
+        return expand(need_inputs(self.inputs, self.name, 'the training file'))
 
     def shards(self) -> list[Shard]:
         return text_shards(self.files())
@@ -61,10 +56,14 @@ class IaacReader(Reader):
         for block in read_delimited(shard, _DIALECT):
             missing = {*_NAMES, 'user_id', 'item_id'} - set(block.columns)
             if missing:
-                raise UserError(f'{shard.path} has no field {min(missing)}: it is no training '
-                                'file of IJCAI-18.')
-            columns = {_NAMES.get(name, name): _known(name, column)
-                       for name, column in block.columns.items()}
+                raise UserError(
+                    f'{shard.path} has no field {min(missing)}: it is not a training '
+                    'file of IJCAI-18.'
+                )
+            columns = {
+                _NAMES.get(name, name): _known(name, column)
+                for name, column in block.columns.items()
+            }
             predicted = columns.pop('predict_category_property', None)
             if predicted is not None:
                 columns['predict_category'] = _categories(predicted)

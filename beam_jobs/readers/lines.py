@@ -1,4 +1,4 @@
-"""A block of text as lines that know their numbers."""
+"""A block of text as numbered lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ NOT_UTF8 = 'not UTF-8'
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of text, each ended by a line feed; blank ones are left out.
+    """Lines of text, each of which ends with a line feed; without blank lines.
 
     Attributes:
-        data: the lines.
-        ends: of each line the place in `data` after its line feed.
-        numbers: of the lines in their file.
-        total: how many lines there were, with the blank ones.
+        data: Bytes of the lines.
+        ends: Position in `data` after the line feed of each line, `int64[lines]`.
+        numbers: Number of each line in its file, `int64[lines]`.
+        total: Number of lines, blank ones included.
     """
 
     data: bytes
@@ -27,7 +27,7 @@ class Lines:
 
     @classmethod
     def of(cls, data: bytes, first: int) -> 'Lines':
-        """The lines of `data`, of which the first has the number `first`."""
+        """The lines of `data`; the first one has the number `first`."""
         if not data.endswith(b'\n'):
             data += b'\n'
         raw = np.frombuffer(data, np.uint8)
@@ -49,19 +49,25 @@ class Lines:
         """The lines where `wanted`."""
         lengths = self.ends - self.starts
         raw = np.frombuffer(self.data, np.uint8)[np.repeat(wanted, lengths)]
-        return Lines(raw.tobytes(), np.cumsum(lengths[wanted]), self.numbers[wanted],
-                      self.total)
+        return Lines(
+            raw.tobytes(), np.cumsum(lengths[wanted]), self.numbers[wanted], self.total
+        )
 
     def texts(self, places: Sequence[int]) -> list[str]:
-        """The lines at `places`, whatever their bytes, without their ends."""
+        """The lines at `places` without line ends; bytes that are not UTF-8 are replaced."""
         starts = self.starts
-        return [self.data[starts[place]:self.ends[place]].decode('utf-8', 'replace')
-                .rstrip('\r\n') for place in places]
+        return [
+            self.data[starts[place] : self.ends[place]]
+            .decode('utf-8', 'replace')
+            .rstrip('\r\n')
+            for place in places
+        ]
 
     def with_byte(self, places: np.ndarray) -> np.ndarray:
-        """How many of the bytes at `places` each line holds."""
-        return np.bincount(np.searchsorted(self.ends, places, side='right'),
-                           minlength=len(self.ends))
+        """The number of the bytes at `places` in each line, `int64[lines]`."""
+        return np.bincount(
+            np.searchsorted(self.ends, places, side='right'), minlength=len(self.ends)
+        )
 
     def not_utf8(self) -> np.ndarray:
         """The places of the lines with bytes that are not UTF-8."""
@@ -78,4 +84,4 @@ class Lines:
     def part(self, begin: int, end: int) -> bytes:
         """Lines `begin` to `end`, without the last line feed."""
         start = 0 if begin == 0 else self.ends[begin - 1]
-        return self.data[start:self.ends[end - 1] - 1] if end > begin else b''
+        return self.data[start : self.ends[end - 1] - 1] if end > begin else b''

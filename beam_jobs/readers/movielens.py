@@ -1,33 +1,52 @@
 """MovieLens: every rating is a positive; the film's first genre is its domain.
 
-Read are the published layouts of 100K (`u.data`, `u.item`, `u.user`), of 1M (`ratings.dat`,
-`movies.dat`, `users.dat`) and of 20M and 25M (`ratings.csv`, `movies.csv`; they say nothing of
-the users), each described in its README (Harper and Konstan, The MovieLens Datasets, 2015),
+Reads the published layouts of 100K (`u.data`, `u.item`, `u.user`), of 1M (`ratings.dat`,
+`movies.dat`, `users.dat`) and of 20M and 25M (`ratings.csv`, `movies.csv`; no properties of
+users), each described in its README (Harper and Konstan, The MovieLens Datasets, 2015),
 and 100K also as RecBole ships it (`ml-100k.inter`, `.item`, `.user`: tab-separated, with a
 header of `name:type`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
-from beam_jobs.errors import UserError
-from beam_jobs.fetch import fetch
-from beam_jobs.files import base_name, expand
-from beam_jobs.options import from_mapping
 from beam_jobs.readers.base import RawBatch, Reader, Shard, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited, read_small
+from beam_jobs.readers.fetch import fetch
+from beam_jobs.readers.raw_files import base_name, expand
 from beam_jobs.readers.tables import KeyedTable
 from beam_jobs.readers.values import constant, first_of, split_lists
+from mdctr.errors import UserError
+from mdctr.settings import Settings
 
 _TAB = Dialect('\t', None)
 _RATINGS = ('user_id', 'item_id', 'rating', 'timestamp')
-_GENRES_100K = ('unknown', 'Action', 'Adventure', 'Animation', "Children's", 'Comedy', 'Crime',
-                'Documentary', 'Drama', 'Fantasy', 'Film-Noir', 'Horror', 'Musical', 'Mystery',
-                'Romance', 'Sci-Fi', 'Thriller', 'War', 'Western')
+_GENRES_100K = (
+    'unknown',
+    'Action',
+    'Adventure',
+    'Animation',
+    "Children's",
+    'Comedy',
+    'Crime',
+    'Documentary',
+    'Drama',
+    'Fantasy',
+    'Film-Noir',
+    'Horror',
+    'Musical',
+    'Mystery',
+    'Romance',
+    'Sci-Fi',
+    'Thriller',
+    'War',
+    'Western',
+)
 _ITEM_100K = ('item_id', 'title', 'release_date', 'video_release_date', 'imdb_url')
 _USERS = {
     'u.user': Dialect('|', None, ('user_id', 'age', 'gender', 'occupation', 'zip_code')),
@@ -47,8 +66,7 @@ _LOGS = {
     'ml-100k.inter': _TAB,
 }
 _LAYOUTS = {
-    '100k': (('u.data', 'u.item', 'u.user'),
-             ('ml-100k.inter', 'ml-100k.item', 'ml-100k.user')),
+    '100k': (('u.data', 'u.item', 'u.user'), ('ml-100k.inter', 'ml-100k.item', 'ml-100k.user')),
     '1m': (('ratings.dat', 'movies.dat', 'users.dat'),),
     '20m': (('ratings.csv', 'movies.csv'),),
     '25m': (('ratings.csv', 'movies.csv'),),
@@ -57,11 +75,12 @@ _NAMES = {'userId': 'user_id', 'movieId': 'item_id', 'movie_title': 'title', 'cl
 _YEAR = r'\s*\((?P<year>[0-9]{4})\)(?:\s*\(V\))?\s*$'  # (V): released on video alone
 
 
-@dataclass(frozen=True)
-class Options:
-    """Attributes: variant: which of the published sizes."""
+class MovieLensOptions(Settings):
+    """Options of the reader `movielens`."""
 
-    variant: Literal['100k', '1m', '20m', '25m'] = '100k'
+    variant: Literal['100k', '1m', '20m', '25m'] = Field(
+        default='100k', description='Published size.'
+    )
 
 
 class MovieLensReader(Reader):
@@ -72,15 +91,19 @@ class MovieLensReader(Reader):
     """
 
     name = 'movielens'
+    Options = MovieLensOptions
 
-    def __init__(self, inputs, options, cache, columns=None):
+    def __init__(
+        self,
+        inputs: Sequence[str] | None,
+        options: MovieLensOptions,
+        cache: str,
+        columns: Iterable[str] | None = None,
+    ):
         super().__init__(inputs, options, cache, columns)
-        self._variant = from_mapping(Options, options, 'dataset.options').variant
-        self._paths = None
+        self._variant = options.variant
 
     def files(self) -> list[str]:
-        if self._paths is None:
-            self._paths = self._find()
         return self._paths
 
     def shards(self) -> list[Shard]:
@@ -94,18 +117,24 @@ class MovieLensReader(Reader):
             columns = _renamed(block.columns)
             columns['click'] = constant(1, len(block.lines))
             if not users:
-                columns |= {name: pa.nulls(len(block.lines), pa.string())
-                            for name in ('age', 'gender', 'occupation', 'zip_code')}
+                columns |= {
+                    name: pa.nulls(len(block.lines), pa.string())
+                    for name in ('age', 'gender', 'occupation', 'zip_code')
+                }
             for key, table in tables:
                 columns |= table.join(columns[key], self.wants)
             yield raw_batch(base_name(shard.path), block.lines, columns, block.rejected)
 
-    def _find(self) -> list[str]:
+    @functools.cached_property
+    def _paths(self) -> list[str]:
+        """The log, the items and, if the variant has them, the users."""
         layouts = _LAYOUTS[self._variant]
         if self.inputs is None:
             if self._variant != '100k':
-                raise UserError(f'MovieLens {self._variant} is not fetched: unpack it and name '
-                                'where it is with --set dataset.inputs=[DIRECTORY].')
+                raise UserError(
+                    f'MovieLens {self._variant} is not fetched: unpack it and name '
+                    'where it is with --set dataset.inputs=[DIRECTORY].'
+                )
             patterns = [fetch('movielens-100k', self.cache)]
         else:
             patterns = self.inputs
@@ -114,8 +143,10 @@ class MovieLensReader(Reader):
             if all(name in paths for name in layout):
                 return [paths[name] for name in layout]
         wanted = ', or '.join(', '.join(layout) for layout in layouts)
-        raise UserError(f'MovieLens {self._variant} is not whole in {", ".join(patterns)}: it '
-                        f'is made of {wanted}.')
+        raise UserError(
+            f'MovieLens {self._variant} is incomplete in {", ".join(patterns)}: it '
+            f'consists of {wanted}.'
+        )
 
 
 def _plain(path: str) -> str:
@@ -148,15 +179,27 @@ def _load_items(path: str) -> KeyedTable:
     if name == 'u.item':
         genres = _flagged(table)
     else:
-        genres = split_lists(table.column('genres').combine_chunks(),
-                             ' ' if name.startswith('ml-') else '|')
-    return KeyedTable(pa.table({
-        'item_id': table.column('item_id'), 'title': titles, 'release_year': years,
-        'genre': first_of(genres), 'genres': genres}), 'item_id')
+        genres = split_lists(
+            table.column('genres').combine_chunks(), ' ' if name.startswith('ml-') else '|'
+        )
+    return KeyedTable(
+        pa.table(
+            {
+                'item_id': table.column('item_id'),
+                'title': titles,
+                'release_year': years,
+                'genre': first_of(genres),
+                'genres': genres,
+            }
+        ),
+        'item_id',
+    )
 
 
 def _flagged(table: pa.Table) -> pa.Array:
     """The genres whose flag is 1, in the order of the flags, as lists."""
-    marks = [pc.if_else(pc.equal(table.column(name).combine_chunks(), '1'), name, '')
-             for name in _GENRES_100K]
+    marks = [
+        pc.if_else(pc.equal(table.column(name).combine_chunks(), '1'), name, '')
+        for name in _GENRES_100K
+    ]
     return split_lists(pc.binary_join_element_wise(*marks, '|'), '|')

@@ -10,31 +10,33 @@ The data's embeddings of users and items, which MAMDR feeds to its models, are d
 and not read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
-from beam_jobs.errors import UserError
-from beam_jobs.files import base_name, expand
-from beam_jobs.options import from_mapping, setting
 from beam_jobs.readers.base import RawBatch, Reader, Shard, need_inputs, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited
+from beam_jobs.readers.raw_files import base_name, expand
 from beam_jobs.readers.values import constant
+from mdctr.errors import UserError
+from mdctr.settings import Settings
 
 _LOG = 'theme_click_log.csv'
 _FIELDS = ('user_id', 'item_id', 'theme_id', 'reach_time')
 
 
-@dataclass(frozen=True)
-class Options:
-    """Attributes: themes: how many themes are read, in the order in which they appear in the
-    log; rows of others are not. All when absent.
-    """
+class TaobaoThemeOptions(Settings):
+    """Options of the reader `taobao-theme`."""
 
-    themes: int | None = setting(None, minimum=1)
+    themes: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description='Number of themes that are read, in order of appearance in the log; rows '
+        'of other themes are left out. All if absent.',
+    )
 
 
 class TaobaoThemeReader(Reader):
@@ -43,29 +45,27 @@ class TaobaoThemeReader(Reader):
     """
 
     name = 'taobao-theme'
+    Options = TaobaoThemeOptions
 
-    def __init__(self, inputs, options, cache, columns=None):
+    def __init__(
+        self,
+        inputs: Sequence[str] | None,
+        options: TaobaoThemeOptions,
+        cache: str,
+        columns: Iterable[str] | None = None,
+    ):
         super().__init__(inputs, options, cache, columns)
-        self._wanted = from_mapping(Options, options, 'dataset.options').themes
-        self._path = None
-        self._themes = None
+        self._wanted = options.themes
 
     def files(self) -> list[str]:
-        if self._path is None:
-            inputs = need_inputs(self.inputs, self.name, _LOG)
-            found = [path for path in expand(inputs)
-                     if base_name(path).removesuffix('.gz') == _LOG]
-            if len(found) != 1:
-                raise UserError(f'{", ".join(inputs)} must hold one {_LOG}, not {len(found)}.')
-            self._path = found[0]
         return [self._path]
 
     def shards(self) -> list[Shard]:
-        self._find_themes()
+        _ = self._themes  # found once here, not by every worker
         return text_shards(self.files())
 
     def read(self, shard: Shard) -> Iterator[RawBatch]:
-        themes = self._find_themes()
+        themes = pa.array(self._themes, pa.string())
         names = pa.array([f'D{n}' for n in range(1, len(themes) + 1)])
         for block in read_delimited(shard, Dialect()):
             columns = dict(block.columns)
@@ -78,23 +78,33 @@ class TaobaoThemeReader(Reader):
             lines = block.lines[kept.to_numpy(zero_copy_only=False)]
             yield raw_batch(base_name(shard.path), lines, columns, block.rejected)
 
-    def _find_themes(self) -> pa.Array:
+    @functools.cached_property
+    def _path(self) -> str:
+        inputs = need_inputs(self.inputs, self.name, _LOG)
+        found = [path for path in expand(inputs) if base_name(path).removesuffix('.gz') == _LOG]
+        if len(found) != 1:
+            raise UserError(f'{", ".join(inputs)} must contain one {_LOG}, not {len(found)}.')
+        return found[0]
+
+    @functools.cached_property
+    def _themes(self) -> list[str]:
         """The themes in the order of their first rows; reads no further than it must."""
-        if self._themes is None:
-            themes, seen = [], set()
-            for block in read_delimited(Shard(self.files()[0]), Dialect()):
-                missing = set(_FIELDS) - set(block.columns)
-                if missing:
-                    raise UserError(f'{self._path} has no field {min(missing)}: it is no '
-                                    f'{_LOG} of Cloud Theme.')
-                for theme in pc.unique(block.columns['theme_id']).to_pylist():
-                    if theme not in seen and theme != '':
-                        seen.add(theme)
-                        themes.append(theme)
-                if self._wanted is not None and len(themes) >= self._wanted:
-                    break
-            if self._wanted is not None and len(themes) < self._wanted:
-                raise UserError(f'{self._path} has {len(themes)} themes, and dataset.options.'
-                                f'themes asks for {self._wanted}.')
-            self._themes = np.array(themes[:self._wanted], object)
-        return pa.array(self._themes, pa.string())
+        themes: dict[str, None] = {}
+        for block in read_delimited(Shard(self._path), Dialect()):
+            missing = set(_FIELDS) - set(block.columns)
+            if missing:
+                raise UserError(
+                    f'{self._path} has no field {min(missing)}: it is not a {_LOG} of Cloud '
+                    'Theme.'
+                )
+            themes |= dict.fromkeys(
+                theme for theme in pc.unique(block.columns['theme_id']).to_pylist() if theme
+            )
+            if self._wanted is not None and len(themes) >= self._wanted:
+                break
+        if self._wanted is not None and len(themes) < self._wanted:
+            raise UserError(
+                f'{self._path} has {len(themes)} themes, and dataset.reader_options.themes '
+                f'asks for {self._wanted}.'
+            )
+        return list(themes)[: self._wanted]

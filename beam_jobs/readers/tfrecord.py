@@ -1,24 +1,27 @@
 """TFRecord files of tf.Examples, in batches."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.errors import UserError
-from beam_jobs.files import base_name
 from beam_jobs.readers.base import Block, no_rejects, rejects
+from beam_jobs.readers.raw_files import base_name
 from beam_jobs.readers.utf8 import as_text
+from mdctr.errors import UserError
 
 ROWS = 1 << 15
 
 
 def read_tfrecord(path: str) -> Iterator[Block]:
-    """The examples of a file, plain or gzipped; a feature of at most one value is a column of
-    single values, of more a column of lists.
+    """The examples of a file, plain or gzipped.
+
+    A feature with at most one value in every row of a batch is a column of single values;
+    otherwise it is a column of lists.
 
     Raises:
-        UserError: the file is not there, no TFRecord, or cut short.
+        UserError: The file does not exist, is not a TFRecord file, or is truncated.
     """
     import tensorflow as tf
     from tfx_bsl.coders import example_coder
@@ -32,14 +35,16 @@ def read_tfrecord(path: str) -> Iterator[Block]:
             first += len(batch)
             yield from _decode(base_name(path), decoder, list(batch), lines)
     except tf.errors.OpError as error:
-        raise UserError(f'{path} is cut short or no TFRecord file '
-                        f'({error.message.partition(" [")[0]}): get it again.') from None
-    if first == 1:
-        raise UserError(f'{path} is empty: name a file with rows.')
+        raise UserError(
+            f'{path} is truncated or not a TFRecord file '
+            f'({error.message.partition(" [")[0]}): get it again.'
+        ) from None
 
 
-def _decode(source: str, decoder, batch: Sequence[bytes], lines: np.ndarray) -> Iterator[Block]:
-    """Decodes records at once; where that fails, halves of them."""
+def _decode(
+    source: str, decoder: Any, batch: Sequence[bytes], lines: np.ndarray
+) -> Iterator[Block]:
+    """Decodes records at once; if that fails, halves of them."""
     try:
         decoded = decoder.DecodeBatch(batch)
     except RuntimeError:
@@ -51,18 +56,25 @@ def _decode(source: str, decoder, batch: Sequence[bytes], lines: np.ndarray) -> 
         yield from _decode(source, decoder, batch[:middle], lines[:middle])
         yield from _decode(source, decoder, batch[middle:], lines[middle:])
         return
-    columns = {name: _plain(column) for name, column in
-               zip(decoded.schema.names, decoded.columns, strict=True)
-               if not pa.types.is_null(column.type)}
+    columns = {
+        name: _plain(column)
+        for name, column in zip(decoded.schema.names, decoded.columns, strict=True)
+        if not pa.types.is_null(column.type)
+    }
     if columns:
         yield as_text(source, columns, lines)
-    else:  # not one of them has a feature
-        yield Block({}, lines[:0], rejects(source, lines, ['no features'] * len(lines),
-                                           [''] * len(lines)) if len(lines) else no_rejects())
+    else:  # none of them has a feature
+        yield Block(
+            {},
+            lines[:0],
+            rejects(source, lines, ['no features'] * len(lines), [''] * len(lines))
+            if len(lines)
+            else no_rejects(),
+        )
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """Large lists as lists, or without a list of several values as single values."""
+    """Large lists as lists, or as single values if no list has several."""
     lengths = np.diff(column.offsets.to_numpy())
     values = column.flatten()
     if pa.types.is_large_binary(values.type):

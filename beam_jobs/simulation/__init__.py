@@ -1,1 +1,1 @@
-"""A world of users, items and domains whose true click probabilities are known."""
+"""Simulated logs of users, items and domains whose true click probabilities are known."""

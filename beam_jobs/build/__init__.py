@@ -1,0 +1,1 @@
+"""The Beam job that turns a raw log into a dataset."""

@@ -1,0 +1,1 @@
+"""Example files: Parquet, written with reproducible bytes."""

@@ -1,0 +1,1 @@
+"""Feature values of an example: histories, statistics, negatives, vocabularies, ids."""

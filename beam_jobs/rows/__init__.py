@@ -1,0 +1,1 @@
+"""Rows of a raw log: validation, buckets of users, splits and random draws."""
