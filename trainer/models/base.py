@@ -1,160 +1,219 @@
-"""What all architectures share: embeddings, normalization, the auxiliary network, the logit."""
+"""Base class of all architectures: embeddings, normalization, auxiliary network, logit."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
-from beam_jobs.dataset import Feature, Manifest
-from beam_jobs.options import setting
+from mdctr.manifest import Feature, Manifest
+from mdctr.settings import Settings, parse, to_mapping
 from trainer.config import ModelConfig
 from trainer.keras import keras, tf
-from trainer.layers.auxiliary_network import AuxiliaryNetwork
-from trainer.layers.batch_normalization import BatchNormalization
-from trainer.layers.domain_feature import DomainFeature
-from trainer.layers.domain_layer import DomainLayer
-from trainer.layers.domain_rows import DomainRows
-from trainer.layers.feature_embedding import Embedded, FeatureEmbedding, Sequence
-from trainer.layers.numeric_slopes import NumericSlopes
-from trainer.layers.partitioned_normalization import PartitionedNormalization
+from trainer.layers.basic.batch_normalization import WarmUpBatchNormalization
+from trainer.layers.basic.layer_normalization import UnfusedLayerNormalization
+from trainer.layers.domain.auxiliary_network import AuxiliaryNetwork
+from trainer.layers.domain.domain_batch import DomainBatch
+from trainer.layers.domain.domain_layer import DomainLayer
+from trainer.layers.domain.partitioned_normalization import PartitionedNormalization
+from trainer.layers.inputs.domain_feature import DomainFeature
+from trainer.layers.inputs.feature_embedding import (
+    EmbeddedFeatures,
+    EmbeddedSequence,
+    FeatureEmbedding,
+)
+from trainer.layers.inputs.numeric_slopes import NumericSlopes
 
 
 class Inputs(NamedTuple):
-    """What an architecture's own network gets; rows are sorted by domain.
+    """Inputs of an architecture's own network; rows are sorted by domain.
 
     Attributes:
-        flat: what `tower_input` gave, normalized; the fields side by side,
-            [batch, fields * dim], unless an architecture has another.
-        fields: a vector a feature as it was looked up, not normalized, [batch, fields, dim].
-        sequences: the vectors behind the pooled sequences, by feature name.
-        ids: of the features, by name, for embeddings of the architecture's own.
-        rows: the rows' domains, to pass to layers.
-        attended: outputs [batch, dim] of the architecture's attentions, by name.
+        flat: Normalized output of `tower_input`: by default the concatenated fields,
+            [batch, fields * dim].
+        fields: Embedding of each feature, not normalized, [batch, fields, dim].
+        sequences: Sequence features before pooling, by name.
+        ids: Ids of the features, by name, for an architecture's own embeddings.
+        domains: Domains of the rows, to be passed to layers.
+        attended: Outputs [batch, dim] of the architecture's attentions, by name.
     """
 
     flat: tf.Tensor
     fields: tf.Tensor
-    sequences: dict[str, Sequence]
+    sequences: dict[str, EmbeddedSequence]
     ids: dict[str, tf.Tensor]
-    rows: DomainRows
+    domains: DomainBatch
     attended: dict[str, tf.Tensor] = {}  # noqa: RUF012
 
 
 class CTRModel(keras.Model):
-    """A model of the probability of a click, of which subclasses write `build_network` (the
-    layers) and `network` (the logit).
+    """Model of the probability of a click.
 
-    `call(features, training)` gives logits [batch]. `features` has ids by name, [batch] or
-    for sequences [batch, length] padded with -1, and `domain`: a scalar where the whole batch
-    is of one domain, which is faster, or [batch].
+    Subclasses implement `build_network` (the layers) and `network` (the logit).
 
-    Mixed rows are sorted by domain here, once, before anything else, so that layers find a
-    domain's rows side by side; the logits go back to the batch's own order.
+    `call(features, training)` returns logits [batch]. `features` has ids by feature name,
+    [batch] or for sequences [batch, length] padded with -1, and `domain`: a scalar if the whole
+    batch is of one domain, which is faster, or [batch].
+
+    The rows of mixed batches are sorted by domain here, once, before everything else, so that
+    layers find the rows of a domain adjacent; the logits are returned in the batch's order.
+
+    Args:
+        manifest: Manifest of the dataset; its features and domains size the variables.
+        config: Architecture and its hyper-parameters.
+        options: Options of the architecture, from `config`.
+        source: Trained model that this one is built on, for architectures that need one.
 
     Attributes:
-        manifest: of the dataset, as the model knows it.
-        source: a trained model that this one was built on, where the architecture needs one.
-        features: of the dataset, less the excluded ones.
-        num_domains: rows of per-domain variables.
-        base_logit: added to every logit, a scalar variable; 0 unless `start_at` set it.
-        fields: the names behind `Inputs.fields`, in order: the features, and `domain` last
-            where it is one.
+        manifest: Manifest of the dataset, as the model knows it.
+        config: Architecture and its hyper-parameters.
+        options: Options of the architecture.
+        source: Trained model that this one is built on, if any.
+        features: Features of the dataset without the excluded ones.
+        num_domains: Number of rows of per-domain variables.
+        prior_logit: Scalar variable added to every logit; 0 unless `set_prior` set it.
+        fields: Names of `Inputs.fields`, in order: the features, and `domain` last if it is a
+            feature.
     """
 
-    @dataclass(frozen=True)
-    class Options:
-        """What every architecture takes in `model.options`.
+    class Options(Settings):
+        """Options of every architecture, in `model.options`."""
 
-        Attributes:
-            domain_feature: the domain is one more feature with its own embedding.
-            auxiliary_units: the width of the auxiliary network's hidden layer.
-        """
+        domain_feature: bool = Field(
+            default=False, description='Whether the domain is a feature with an embedding.'
+        )
+        auxiliary_units: int = Field(
+            default=16, ge=1, description="Width of the auxiliary network's hidden layer."
+        )
 
-        domain_feature: bool = False
-        auxiliary_units: int = setting(16, minimum=1)
+    options: Any
 
     NORMALIZATION: ClassVar[str] = 'bn'
     AUXILIARY: ClassVar[bool] = False
+    NEEDS_SOURCE: ClassVar[bool] = False  # a trained model of another domain (CTNet 3.3)
 
-    def __init__(self, manifest: Manifest, config: ModelConfig, options: Options,
-                 source: CTRModel | None = None):
-        super().__init__(name=config.name)
+    def __init__(
+        self,
+        manifest: Manifest,
+        config: ModelConfig,
+        options: Settings,
+        source: Any = None,
+    ):
+        super().__init__(name=re.sub(r'\W', '_', config.name))
         self.manifest, self.config, self.options = manifest, config, options
         self.source = source
         self.num_domains = manifest.num_domains
-        self.features: list[Feature] = [feature for feature in manifest.features
-                                        if feature.name not in config.exclude]
+        self.features: list[Feature] = [
+            feature
+            for feature in manifest.features
+            if feature.name not in config.exclude_features
+        ]
         self.build_inputs()
         self.build_network()
 
     def build_inputs(self) -> None:
-        """Makes the layers that `look_up` and `call` use."""
+        """Creates the layers that `look_up` and `call` use."""
         config, options = self.config, self.options
-        self.base_logit = self.add_weight('base_logit', (), tf.float32, initializer='zeros',
-                                          trainable=False, experimental_autocast=False)
+        self.prior_logit = self.add_weight(
+            'prior_logit',
+            (),
+            tf.float32,
+            initializer='zeros',
+            trainable=False,
+            experimental_autocast=False,
+        )
+        self.base_logit = self.prior_logit  # its path in checkpoints of earlier versions
         self.embedding = FeatureEmbedding(
-            self.features, config.embedding_dim, l2=config.embedding_l2,
-            id_dropout=config.id_dropout, seed=1)
-        self.numeric_slopes = (NumericSlopes(self.features, config.embedding_dim,
-                                             name='numeric_slopes')
-                               if config.numeric_slopes and any(
-                                   feature.kind == 'numeric' for feature in self.features)
-                               else None)
-        self.domain_field = (DomainFeature(self.num_domains, config.embedding_dim,
-                                           name='domain_feature')
-                             if options.domain_feature else None)
-        self.fields = [*(feature.name for feature in self.features),
-                       *(['domain'] if options.domain_feature else [])]
-        self.normalization = self.make_normalization(self.num_domains)
-        with_auxiliary = self.AUXILIARY if config.auxiliary is None else config.auxiliary
-        self.auxiliary = (AuxiliaryNetwork(
-            self.num_domains, options.auxiliary_units, config.embedding_dim,
-            name='auxiliary_network') if with_auxiliary else None)
+            self.features,
+            config.embedding_dim,
+            l2=config.embedding_l2,
+            id_dropout=config.id_dropout,
+            seed=1,
+        )
+        has_numbers = any(feature.kind == 'numeric' for feature in self.features)
+        self.numeric_slopes = (
+            NumericSlopes(self.features, config.embedding_dim, name='numeric_slopes')
+            if config.numeric_slopes and has_numbers
+            else None
+        )
+        self.domain_field = (
+            DomainFeature(self.num_domains, config.embedding_dim, name='domain_feature')
+            if options.domain_feature
+            else None
+        )
+        self.fields = [
+            *(feature.name for feature in self.features),
+            *(['domain'] if options.domain_feature else []),
+        ]
+        self.normalization: Any = self.make_normalization(self.num_domains)
+        has_auxiliary = (
+            self.AUXILIARY if config.auxiliary_network is None else config.auxiliary_network
+        )
+        self.auxiliary = (
+            AuxiliaryNetwork(
+                self.num_domains,
+                options.auxiliary_units,
+                config.embedding_dim,
+                name='auxiliary_network',
+            )
+            if has_auxiliary
+            else None
+        )
 
-    def make_normalization(self, num_domains: int,
-                           name: str = 'normalization') -> keras.layers.Layer | None:
-        """A layer of the kind that the configuration asks for, or else the architecture."""
+    def make_normalization(
+        self, num_domains: int, name: str = 'normalization'
+    ) -> keras.layers.Layer | None:
+        """Makes a layer of the configured kind, or else of the architecture's."""
         kind = self.config.normalization
         return _normalization(self.NORMALIZATION if kind is None else kind, num_domains, name)
 
     @property
     def batches(self) -> Literal['domain', 'mixed']:
-        """The kind of training batch that the model is made for.
+        """Kind of training batch that the model is made for.
 
-        Batch normalization would be trained with one domain's moments and used with those of
-        all; every other model takes the faster batches of one domain.
+        Batch normalization would be trained with the moments of one domain and used with those
+        of all; every other model takes batches of one domain, which are faster.
         """
-        return 'mixed' if isinstance(self.normalization, BatchNormalization) else 'domain'
+        mixed = isinstance(self.normalization, WarmUpBatchNormalization)
+        return 'mixed' if mixed else 'domain'
 
     def build_network(self) -> None:
-        """Makes the layers that `network` uses."""
+        """Creates the layers that `network` uses."""
         raise NotImplementedError
 
-    def start_at(self, log_odds: float) -> None:
-        """Gives an untrained model the base rate of its data, which it would else take many
-        steps to learn where clicks are rare.
+    def set_prior(self, log_odds: float) -> None:
+        """Sets the base rate of an untrained model.
 
-        It is as if the bias of the last layer, where an architecture has one, were there. It
-        is shared by all domains, so that what is a domain's own starts neutral, and is no
-        parameter: no framework moves it or keeps a domain's own.
+        If clicks are rare, learning it would take many steps. The effect is that of the bias
+        of the last layer. It is shared by all domains, so that domain-specific parameters start
+        neutral, and is not a parameter: no framework updates it or keeps one per domain.
+
+        Args:
+            log_odds: Log-odds of a click in the training data.
         """
-        self.base_logit.assign(log_odds)
+        self.prior_logit.assign(log_odds)
 
     def tower_input(self, inputs: Inputs, training: bool) -> tf.Tensor:
-        """What is normalized and is `Inputs.flat` then, [batch, units]; `inputs.flat` is the
-        fields side by side here."""
+        """Computes what is normalized to be `Inputs.flat`, [batch, units]; here, `inputs.flat`
+        is the concatenated fields."""
         return inputs.flat
 
     def attend(self, inputs: Inputs, training: bool) -> dict[str, tf.Tensor]:
-        """The outputs of the architecture's attentions, [batch, dim], by name; those that
-        `inputs.attended` has already are not computed again."""
+        """Computes the outputs of the architecture's attentions, [batch, dim], by name; those
+        in `inputs.attended` are not computed again."""
         return dict(inputs.attended)
 
+    def fuses_normalization(self, domains: DomainBatch, training: bool) -> bool:
+        """Whether `network` applies the normalization, fused with its first layer, so that
+        `Inputs.flat` is not normalized."""
+        return False
+
     def network(self, inputs: Inputs, training: bool) -> tf.Tensor:
-        """The main network's logit, [batch]."""
+        """Computes the main network's logit, [batch]."""
         raise NotImplementedError
 
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -162,126 +221,150 @@ class CTRModel(keras.Model):
         return self.logits(inputs, self.network(inputs, training))
 
     def logits(self, inputs: Inputs, logit: tf.Tensor) -> tf.Tensor:
-        """The model's logits, in the batch's own order, of the main network's."""
+        """Computes the model's logits, in the batch's order, from the main network's."""
         if self.auxiliary is not None:
-            logit += tf.squeeze(self.auxiliary(self._flat(inputs.fields), inputs.rows),
-                                axis=1)  # STAR, equation 7
-        return self.from_base(inputs.rows, logit)
+            auxiliary = self.auxiliary(self._concatenated(inputs.fields), inputs.domains)
+            logit += tf.squeeze(auxiliary, axis=1)  # STAR, equation 7
+        return inputs.domains.unsort(tf.cast(logit, tf.float32)) + self.prior_logit
 
-    def from_base(self, rows: DomainRows, logit: tf.Tensor) -> tf.Tensor:
-        """Logits of sorted rows in the batch's own order, on top of the base rate's."""
-        return rows.unsort(tf.cast(logit, tf.float32)) + self.base_logit
-
-    def look_up(self, features: dict[str, tf.Tensor], training: bool = False,
-                attended: dict[str, tf.Tensor] | None = None,
-                normalized: bool = True) -> Inputs:
-        """What `network` gets of a batch.
+    def look_up(
+        self,
+        features: dict[str, tf.Tensor],
+        training: bool = False,
+        attended: dict[str, tf.Tensor] | None = None,
+    ) -> Inputs:
+        """Computes the inputs of `network`.
 
         Args:
-            features: as of `call`.
-            training: as of `call`.
-            attended: what `attend` need not compute; in the batch's own order.
-            normalized: whether `flat` is, or is left for who calls to normalize.
+            features: Features as for `call`.
+            training: Whether the model is being trained.
+            attended: Attentions that `attend` need not compute, in the batch's order.
         """
-        rows = DomainRows(tf.convert_to_tensor(features['domain']), self.num_domains)
-        ids = {feature.name: rows.sort(features[feature.name]) for feature in self.features}
-        embedded = self.embed(ids, rows, training)
+        domains = DomainBatch(tf.convert_to_tensor(features['domain']), self.num_domains)
+        ids = {feature.name: domains.sort(features[feature.name]) for feature in self.features}
+        embedded = self.embed(ids, domains, training)
         fields = embedded.fields
         if self.numeric_slopes is not None:
             fields = self.numeric_slopes(fields, ids)
         if self.domain_field is not None:
-            fields = self.domain_field(fields, rows)
-        inputs = Inputs(self._flat(fields), fields, embedded.sequences, ids, rows,
-                        {name: rows.sort(of) for name, of in (attended or {}).items()})
+            fields = self.domain_field(fields, domains)
+        inputs = Inputs(
+            self._concatenated(fields),
+            fields,
+            embedded.sequences,
+            ids,
+            domains,
+            {name: domains.sort(outputs) for name, outputs in (attended or {}).items()},
+        )
         inputs = inputs._replace(attended=self.attend(inputs, training))
         flat = self.tower_input(inputs, training)
-        if self.normalization is not None and normalized:
-            flat = self.normalization(flat, rows, training=training)
+        if self.normalization is not None and not self.fuses_normalization(domains, training):
+            flat = self.normalization(flat, domains, training=training)
         return inputs._replace(flat=flat)
 
-    def embed(self, ids: dict[str, tf.Tensor], rows: DomainRows, training: bool) -> Embedded:
-        """The vectors of the features, in their order."""
+    def embed(
+        self, ids: dict[str, tf.Tensor], domains: DomainBatch, training: bool
+    ) -> EmbeddedFeatures:
+        """Looks up the embeddings of the features, in their order."""
         return self.embedding(ids, training=training)
 
-    def _flat(self, fields: tf.Tensor) -> tf.Tensor:
+    def _concatenated(self, fields: tf.Tensor) -> tf.Tensor:
         return tf.reshape(fields, [-1, len(self.fields) * self.config.embedding_dim])
 
     def summaries(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What TensorBoard shows of a batch of one domain: vectors with entries in [0, 1], of
-        which the domains' are put together as the rows of an image, by name."""
+        """Computes what TensorBoard shows of a batch of one domain.
+
+        Returns:
+            Vectors with entries in [0, 1], by name; those of all domains become the rows of an
+            image.
+        """
         return {}
 
-    def scalars(self, summaries: dict[str, np.ndarray]) -> dict[str, float]:
-        """What TensorBoard shows as curves, by name.
+    def scalars(self, summaries: dict[str, NDArray[np.float32]]) -> dict[str, float]:
+        """Computes what TensorBoard shows as curves, by name.
 
         Args:
-            summaries: of all domains, [domains, entries], by name.
+            summaries: Summaries of all domains, [domains, entries], by name.
         """
         return {}
 
     def domain_embeddings(self) -> dict[str, tf.Variable]:
-        """Every embedding of the domains that a layer has, [num_domains, dim], by the layer's
-        name."""
-        return {layer.name: layer.domain_vectors for layer in self.domain_layers()
-                if layer.domain_vectors is not None}
+        """Embeddings of the domains, [num_domains, dim], by the name of their layer."""
+        return {
+            layer.name: layer.domain_vectors
+            for layer in self.domain_layers()
+            if layer.domain_vectors is not None
+        }
 
-    def continued(self, other: CTRModel) -> list[tuple[keras.layers.Layer,
-                                                       keras.layers.Layer]]:
-        """What of another model this one goes on with, all of it here: layers of this model,
-        each with the other's."""
+    def layers_to_restore(
+        self, other: CTRModel
+    ) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
+        """Pairs (layer of this model, layer of `other`) whose weights are restored when
+        continuing `other`; here, the whole models."""
         return [(self, other)]
 
     def remember(self) -> None:
-        """Training goes over the same rows several times: what of a row's computation never
-        changes, if anything, may be kept."""
+        """Announces several epochs, from one to the next of which fixed outputs may be kept."""
 
     def make_variables(self) -> None:
-        """Builds every layer, by calling the model on two rows of unseen values."""
+        """Builds every layer by calling the model on two rows of unseen values."""
         self(self.example(), training=False)
 
     def example(self, rows: int = 2) -> dict[str, tf.Tensor]:
-        """Rows of unseen values and empty sequences."""
-        features = {feature.name: tf.fill([rows, feature.length], tf.constant(-1, tf.int64))
-                    if feature.kind == 'sequence' else tf.zeros([rows], tf.int64)
-                    for feature in self.features}
+        """Returns rows of unseen values and empty sequences."""
+        features = {
+            feature.name: tf.fill([rows, feature.length], tf.constant(-1, tf.int64))
+            if feature.kind == 'sequence'
+            else tf.zeros([rows], tf.int64)
+            for feature in self.features
+        }
         return {**features, 'domain': tf.zeros([rows], tf.int64)}
 
     def domain_layers(self) -> Iterator[DomainLayer]:
-        """Every layer that depends on the domain."""
+        """Iterates over the layers that depend on the domain."""
         return (layer for layer in self._flatten_layers() if isinstance(layer, DomainLayer))
 
     def fold(self) -> None:
-        """Computes what inference needs of each domain's weights once (STAR 4.4)."""
+        """Precomputes what inference needs of each domain's weights (STAR 4.4)."""
         for layer in self.domain_layers():
             layer.fold()
 
     def unfold(self) -> None:
-        """Undoes `fold`, which training after it needs."""
+        """Undoes `fold`, which is necessary for further training."""
         for layer in self.domain_layers():
             layer.unfold()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs, so that `save('model.keras')` can be loaded."""
+        source = self.source
+        return {
+            'manifest': to_mapping(self.manifest),
+            'model': to_mapping(self.config),
+            'source': None if source is None else CTRModel.get_config(source),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Builds a model from `get_config`, with new weights."""
+        from trainer.models import build_model
+
+        source = None if config['source'] is None else CTRModel.from_config(config['source'])
+        model: Self = build_model(
+            parse(Manifest, config['manifest'], 'manifest'),
+            parse(ModelConfig, config['model'], 'model'),
+            source,
+        )
+        return model
+
+    def get_build_config(self) -> None:
+        """Returns nothing: `from_config` has built the variables."""
 
 
 def _normalization(kind: str, num_domains: int, name: str) -> keras.layers.Layer | None:
     if kind == 'none':
         return None
     if kind == 'bn':
-        return BatchNormalization(name=name)
+        return WarmUpBatchNormalization(name=name)
     if kind == 'ln':
-        return LayerNormalization(name=name)
+        return UnfusedLayerNormalization(name=name)
     return PartitionedNormalization(num_domains, name=name)
-
-
-class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras's layer with the call of the others; the domain does not matter to it.
-
-    Without batch normalization's fused kernel, by which Keras computes it: on CPUs TensorFlow
-    2.16's writes beyond its memory when it normalizes two batches at once, as `DomainModels`
-    does.
-    """
-
-    def _fused_can_be_used(self, ndims: int) -> bool:
-        return False
-
-    def call(self, inputs: tf.Tensor, domain: object = None,
-             training: bool = False) -> tf.Tensor:
-        return super().call(inputs)

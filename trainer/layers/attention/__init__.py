@@ -1,0 +1,1 @@
+"""Attention over the user's past behaviors, and their retrieval."""

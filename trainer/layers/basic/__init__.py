@@ -1,0 +1,1 @@
+"""Towers, dropout, normalization and gradient helpers."""

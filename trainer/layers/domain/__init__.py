@@ -1,0 +1,1 @@
+"""Layers with parameters of each domain, STAR's among them."""

@@ -1,0 +1,1 @@
+"""Mixtures of experts, cross-stitch units, and layers with generated or routed weights."""

@@ -1,0 +1,1 @@
+"""AdaSparse: the domain-aware pruner, its regularization and the pruned network."""

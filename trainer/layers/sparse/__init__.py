@@ -1,0 +1,1 @@
+"""Operations as `tf.sparse` products and lookups."""

@@ -1,0 +1,1 @@
+"""Adapters and mappings between a source and a target domain."""

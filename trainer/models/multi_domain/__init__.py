@@ -1,0 +1,1 @@
+"""Architectures with parameters of each domain."""

@@ -1,0 +1,1 @@
+"""Architectures with one network for all domains."""

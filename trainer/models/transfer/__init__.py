@@ -1,0 +1,1 @@
+"""Architectures that transfer from a source domain to target domains."""
