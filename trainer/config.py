@@ -1,109 +1,170 @@
-"""What a training run is: the `train` section of a configuration."""
+"""The `train` section of a configuration."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from beam_jobs.options import setting
+from pydantic import Field, model_validator
 
+from mdctr.settings import Settings
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """An architecture and its hyper-parameters.
-
-    Attributes:
-        name: of the registry of `trainer.models`.
-        embedding_dim: of every feature's embedding.
-        hidden_units: the widths of the fully-connected layers.
-        normalization: of the tower's input: batch, layer or partitioned normalization (STAR
-            3.3 and Tables 3 and 4), or none; absent, the architecture's own.
-        auxiliary: whether STAR's auxiliary network (3.5) is added; absent, the architecture's
-            own choice.
-        dropout: after every hidden layer, and of what a cross layer adds.
-        id_dropout: the share of ids that training takes for unseen values, so that these have
-            an embedding of their own, and no single id is relied on.
-        embedding_l2: weight of the squared norm of the looked-up embeddings in the loss.
-        numeric_slopes: a numeric feature's vector is that of its bucket and, beside it, a
-            multiple of one vector of the feature's, by where among its buckets it is.
-        exclude: features of the dataset that the model does not see.
-        options: what this architecture alone takes.
-    """
-
-    name: str = 'star'
-    embedding_dim: int = setting(16, minimum=1)
-    hidden_units: list[int] = setting([256, 128, 64], minimum=1)
-    normalization: Literal['none', 'bn', 'ln', 'pn'] | None = None
-    auxiliary: bool | None = None
-    dropout: float = setting(0.0, minimum=0, maximum=0.95)
-    id_dropout: float = setting(0.0, minimum=0, maximum=0.9)
-    embedding_l2: float = setting(0.0, minimum=0)
-    numeric_slopes: bool = False
-    exclude: list[str] = setting([])
-    options: dict[str, Any] = field(default_factory=dict)
+Units = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a model is trained.
+class ModelConfig(Settings):
+    """An architecture and its hyper-parameters."""
 
-    Attributes:
-        model: what is trained.
-        framework: the learning framework, a name of the registry of `trainer.frameworks`.
-        framework_options: what this framework alone takes.
-        batches: `domain` for batches of one domain each, drawn in proportion to the domains
-            (STAR 3.2), or `mixed`; absent, `mixed` for a model with batch normalization,
-            whose moments are to be those of all domains, and else `domain`.
-        batch_size: rows a batch at most; those of a domain have alike many.
-        optimizer: `sgd`, `momentum`, `adam`, `adagrad` and `rmsprop` move only the rows of
-            embedding and domain variables that a batch touches; any other Keras optimizer, by
-            its name (`nadam`, `ftrl`, `keras_adam`, ...) or as `module:Class`, goes over whole
-            tables where Keras does.
-        optimizer_options: hyper-parameters of the optimizer, as Keras names them.
-        learning_rate: of the optimizer.
-        schedule: how the learning rate falls to 0 by the end of the last of `epochs`:
-            `linear`, `cosine`, or not at all, `constant`. What is a domain's own, and trained
-            domain after domain, goes through it by the domain's own share of each epoch.
-        warmup: the share of the run in which the learning rate first rises from 0.
-        epochs: at most so many passes over the training split.
-        stream_rows: above 0, training is one pass in the order of time instead (STAR 4.4):
-            each row is used once, and a window of so many rows, many batches' worth, is
-            shuffled as it slides over them. For the framework `joint`.
-        patience: training stops when the validation split has not become better for so many
-            epochs, and the best epoch's weights are kept.
-        stop_by: what is compared: `gauc` is to rise, `auc` to rise, or `log_loss` to fall.
-        average: what is validated, kept and exported is the mean of the weights at the ends
-            of the epochs so far; training itself goes on from the weights as they are.
-        checkpoint_steps: a checkpoint is written every so many steps and after each epoch.
-        seed: of initialization, shuffling and dropout.
-        mixed_precision: float16 computation with float32 variables, for GPUs.
-        xla: compile the training step with XLA.
-    """
+    name: str = Field(
+        default='star',
+        description='Architecture: a name of `trainer.models`, or `module:Class`.',
+    )
+    embedding_dim: int = Field(
+        default=16, ge=1, description="Dimension of every feature's embedding."
+    )
+    hidden_units: list[Units] = Field(
+        default=[256, 128, 64], description='Widths of the fully-connected layers.'
+    )
+    normalization: Literal['none', 'bn', 'ln', 'pn'] | None = Field(
+        default=None,
+        description="Normalization of the tower's input: batch, layer or partitioned "
+        "normalization (STAR 3.3 and Tables 3 and 4), or none; the architecture's own if "
+        'absent.',
+    )
+    auxiliary_network: bool | None = Field(
+        default=None,
+        description="Whether to add STAR's auxiliary network (3.5); the architecture's own "
+        'choice if absent.',
+    )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.95,
+        description='Dropout rate after every hidden layer and in every cross layer.',
+    )
+    id_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description='Rate at which training replaces ids by the unseen id 0, so that unseen '
+        'values get a trained embedding and no single id is relied on.',
+    )
+    embedding_l2: float = Field(
+        default=0.0,
+        ge=0,
+        description='Weight in the loss of the squared norm of the embeddings of a batch.',
+    )
+    numeric_slopes: bool = Field(
+        default=False,
+        description="Whether a numeric feature's embedding is the sum of its bucket's and of a "
+        "trained vector multiplied by the value's position among the buckets.",
+    )
+    exclude_features: list[str] = Field(
+        default=[], description='Features of the dataset that the model does not use.'
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description='Options of the architecture.'
+    )
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    framework: str = 'joint'
-    framework_options: dict[str, Any] = field(default_factory=dict)
-    batches: Literal['domain', 'mixed'] | None = None
-    batch_size: int = setting(2000, minimum=1)
-    optimizer: str = 'adam'
-    optimizer_options: dict[str, Any] = field(default_factory=dict)
-    learning_rate: float = setting(0.001, above=0)
-    schedule: Literal['constant', 'linear', 'cosine'] = 'constant'
-    warmup: float = setting(0.0, minimum=0, maximum=0.9)
-    epochs: int = setting(10, minimum=1)
-    stream_rows: int = setting(0, minimum=0)
-    patience: int = setting(2, minimum=1)
-    stop_by: Literal['gauc', 'auc', 'log_loss'] = 'gauc'
-    average: bool = False
-    checkpoint_steps: int = setting(500, minimum=1)
-    seed: int = setting(1, minimum=0)
-    mixed_precision: bool = False
-    xla: bool = False
 
-    def __post_init__(self):
-        if 0 < self.stream_rows < self.batch_size:
-            raise ValueError(f'stream_rows ({self.stream_rows}) must be 0, or hold a batch of '
-                             f'{self.batch_size} rows and better many.')
+class TrainConfig(Settings):
+    """How a model is trained."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig, description='Model to train.')
+    framework: str = Field(
+        default='joint',
+        description='Learning framework: a name of `trainer.frameworks`, or `module:Class`.',
+    )
+    framework_options: dict[str, Any] = Field(
+        default_factory=dict, description='Options of the framework.'
+    )
+    batching: Literal['domain', 'mixed'] | None = Field(
+        default=None,
+        description='`domain` for batches of one domain each, drawn in proportion to the '
+        "domains' sizes (STAR 3.2), or `mixed`; if absent, `mixed` for a model with batch "
+        'normalization, whose moments must be those of all domains, and `domain` otherwise.',
+    )
+    batch_size: int = Field(
+        default=2000,
+        ge=1,
+        description='Maximum rows of a batch; the batches of a domain are of nearly equal '
+        'size.',
+    )
+    optimizer: str = Field(
+        default='adam',
+        description='Optimizer. `sgd`, `momentum`, `adam`, `adagrad` and `rmsprop` update only '
+        'the rows of embedding and domain variables that a batch uses; any other Keras '
+        'optimizer, by name (`nadam`, `ftrl`, `keras_adam`, ...) or as `module:Class`, '
+        'updates whole tables where Keras does.',
+    )
+    optimizer_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Hyper-parameters of the optimizer, by the names that Keras uses.',
+    )
+    learning_rate: float = Field(
+        default=0.001, gt=0, description='Learning rate of the optimizer.'
+    )
+    lr_schedule: Literal['constant', 'linear', 'cosine'] = Field(
+        default='constant',
+        description='How the learning rate decays to 0 by the end of the last of `epochs`. '
+        'Domain-specific parameters, trained one domain at a time, follow the schedule by '
+        "that domain's progress through the epoch.",
+    )
+    warmup_ratio: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description='Fraction of the run in which the learning rate first rises from 0.',
+    )
+    epochs: int = Field(
+        default=10, ge=1, description='Maximum number of passes over the training split.'
+    )
+    streaming_buffer_size: int = Field(
+        default=0,
+        ge=0,
+        description='If above 0, training is one pass in order of time (STAR 4.4): each row is '
+        'used once, after shuffling within a buffer of this many rows, which should hold many '
+        'batches. Only for the framework `joint`.',
+    )
+    patience: int = Field(
+        default=2,
+        ge=1,
+        description='Epochs without an improvement of the validation metric after which '
+        "training stops; the best epoch's weights are kept.",
+    )
+    early_stopping_metric: Literal['gauc', 'auc', 'log_loss'] = Field(
+        default='gauc',
+        description='Validation metric to monitor: `gauc`, `auc` (higher is better) or '
+        '`log_loss` (lower is better).',
+    )
+    average_weights: bool = Field(
+        default=False,
+        description='Whether the mean of the weights at the ends of the epochs so far is '
+        'validated, kept and exported; training continues from the weights themselves.',
+    )
+    checkpoint_steps: int = Field(
+        default=500,
+        ge=1,
+        description='Steps between checkpoints; one is written after each epoch, too.',
+    )
+    seed: int = Field(
+        default=1, ge=0, description='Random seed of initialization, shuffling and dropout.'
+    )
+    mixed_precision: bool = Field(
+        default=False,
+        description='Whether to compute in float16 with float32 variables, for GPUs.',
+    )
+    xla: bool = Field(
+        default=False, description='Whether to compile the training step with XLA.'
+    )
+
+    @model_validator(mode='after')
+    def _check_buffer(self) -> Self:
+        if 0 < self.streaming_buffer_size < self.batch_size:
+            raise ValueError(
+                f'streaming_buffer_size ({self.streaming_buffer_size}) must be 0 or at least '
+                f'one batch ({self.batch_size}), preferably many.'
+            )
+        return self
 
     @property
     def passes(self) -> int:
-        """At most so many times a row is trained on."""
-        return 1 if self.stream_rows else self.epochs
+        """Maximum number of times that a row is trained on."""
+        return 1 if self.streaming_buffer_size else self.epochs

@@ -1,6 +1,6 @@
 """TensorFlow with Keras 2: `from trainer.keras import keras, tf` in every module here.
 
-TensorFlow Recommenders needs Keras 2, which TensorFlow takes only when told so before
+TensorFlow Recommenders needs Keras 2, which TensorFlow uses only if this is set before
 `tf.keras` is first used; this is the one place that tells it.
 """
 
@@ -16,6 +16,7 @@ import tf_keras as keras
 if tf.keras.layers.Layer is not keras.layers.Layer:
     raise ImportError(
         'TensorFlow was imported with Keras 3 in this process and the trainer needs Keras 2: '
-        'import trainer.keras first, or set TF_USE_LEGACY_KERAS=1.')
+        'import trainer.keras first, or set TF_USE_LEGACY_KERAS=1.'
+    )
 
 __all__ = ['keras', 'tf']

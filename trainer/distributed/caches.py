@@ -1,13 +1,13 @@
-"""What a worker has of the model during an inner loop: MAMDR's static and dynamic cache.
+"""A worker's copy of the model during an inner loop: MAMDR's static and dynamic cache.
 
-As figure 7 of the paper has it:
+As in figure 7 of the paper:
 
-* Of a table that is read by rows, a row is queried from its server when the loop first reads
-  it. The static cache keeps it as it came, the dynamic cache as the loop's steps change it.
-* Other parameters, and tables as small as those of a few domains, are pulled when the loop
-  starts, and kept in both.
-* After the loop the difference of the two is sent, of touched rows alone, and what was cached
-  is forgotten: caches live in one call of a function.
+* A row of an embedding table is queried from its server when the loop first reads it. The
+  static cache keeps the row as it was queried; the loop's steps update the dynamic cache.
+* Other parameters, and small tables such as those with a row per domain, are pulled whole when
+  the loop starts, into both caches.
+* After the loop, the difference of the two caches is pushed, of changed rows only, and the
+  caches are dropped: they live in one call of a function.
 """
 
 from __future__ import annotations
@@ -15,38 +15,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.distributed.local import Local
-from trainer.distributed.rules import Rule
-from trainer.distributed.servers import NO_SLOTS, Servers, ServerVariable, Slots
-from trainer.frameworks.core import Rows
-from trainer.frameworks.substitute import substituted
+from trainer.distributed.local_variable import LocalVariable
+from trainer.distributed.rules import UpdateRule
+from trainer.distributed.servers import NO_SLOTS, ParameterServers, ServerVariable, Slots
+from trainer.frameworks.core.snapshot import VariableRows
+from trainer.frameworks.core.substitute import substituted
 from trainer.keras import tf
-from trainer.step import loss_of
+from trainer.loop.step import loss_of
 
-ROOM = 1024  # rows, of a cache at first
-AHEAD = 1 << 16  # bytes of a table up to which it is pulled at once, when the loop starts
+INITIAL_ROWS = 1024  # initial capacity of a row cache
+PREFETCH_BYTES = 1 << 16  # maximum size of a table that is pulled whole when the loop starts
 
-SlotsOf = Sequence[tuple[ServerVariable | None, float]]
+SlotSources = Sequence[tuple[ServerVariable | None, float]]
+"""For each slot, its counterpart on the servers, if they keep it, and its initial value."""
 
 
 class Traffic:
-    """Counts what passes between a worker and the servers.
+    """Counter of the traffic between a worker and the servers.
 
     Attributes:
-        counts: rows of tables pulled, rows pushed, bytes pulled, bytes pushed; int64 [4].
+        counts: Rows pulled, rows pushed, bytes pulled and bytes pushed, int64 [4].
     """
 
-    def __init__(self):
-        self.counts = Local(tf.zeros([4], tf.int64))
+    def __init__(self) -> None:
+        self.counts = LocalVariable(tf.zeros([4], tf.int64))
 
     def pulled(self, values: tf.Tensor, rows: bool = False) -> None:
-        """Counts a value that came; rows: whether its first axis is rows of a table."""
+        """Counts a value that was pulled.
+
+        Args:
+            values: The value.
+            rows: Whether its first axis counts rows of a table.
+        """
         count, size = _sizes(values, rows)
         self.counts.assign_add(tf.stack([count, 0, size, 0]))
 
-    def pushed(self, values: tf.Tensor | tf.IndexedSlices | Rows, rows: bool = False) -> None:
-        """Counts a value that went."""
-        if isinstance(values, (tf.IndexedSlices, Rows)):
+    def pushed(
+        self, values: tf.Tensor | tf.IndexedSlices | VariableRows, rows: bool = False
+    ) -> None:
+        """Counts a value that was pushed; arguments as of `pulled`."""
+        if isinstance(values, (tf.IndexedSlices, VariableRows)):
             values, rows = values.values, True
         count, size = _sizes(values, rows)
         self.counts.assign_add(tf.stack([0, count, 0, size]))
@@ -58,84 +66,91 @@ def _sizes(values: tf.Tensor, rows: bool) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 class Cache:
-    """What all caches do in a loop.
+    """Base class of the caches of a variable.
 
     Attributes:
-        dynamic: a variable, as steps change it.
-        start: as it was at the last `take`.
-        slots: variables, of the optimizer.
+        dynamic: Dynamic cache, which the steps update.
+        start: The dynamic cache at the last `take`.
+        slots: Slots of the optimizer.
     """
 
-    dynamic: Local
-    start: Local
-    slots: list[Local]
-    _slots_of: SlotsOf
+    dynamic: LocalVariable
+    start: LocalVariable
+    slots: list[LocalVariable]
+    _slot_sources: SlotSources
 
     def take(self) -> None:
-        """A loop starts here."""
+        """Starts an inner loop at the current values."""
         self.start.assign(self.dynamic.read_value())
 
     def move(self, rate: float) -> None:
-        """From the loop's start towards where it has come to."""
+        """theta <- theta + rate (theta~ - theta), theta being the values at the last `take`."""
         new = self.dynamic.read_value()
         self.dynamic.assign(new + (1 - rate) * (self.start.read_value() - new))
 
     def reset_slots(self) -> None:
-        """The slots are those of a first step."""
-        for slot, (_, initial) in zip(self.slots, self._slots_of, strict=True):
+        """Resets the slots to their initial values."""
+        for slot, (_, initial) in zip(self.slots, self._slot_sources, strict=True):
             slot.assign(tf.fill(tf.shape(slot.read_value()), tf.cast(initial, slot.dtype)))
 
 
 class WholeCache(Cache):
-    """A parameter that is pulled whole, when this is made and by `renew`.
+    """Cache of a parameter that is pulled whole, by the constructor and by `refresh`.
 
     Args:
-        remote: on the servers.
-        slots: of the optimizer that will move it; those that are not on the servers are as
-            for a first step.
-        trained: whether gradients of it are wanted.
-        traffic: counts.
+        remote: Variable on the servers.
+        slots: Slots of the optimizer that updates it; those that are not kept on the servers
+            start with their initial values.
+        trained: Whether gradient tapes watch the dynamic cache.
+        traffic: Counter of the traffic.
 
     Attributes:
-        static: a variable, as it was pulled.
-        dynamic: as steps change it.
-        start: as it was at the last `take`.
-        slots: variables.
+        static: Static cache, the value as it was pulled.
     """
 
-    def __init__(self, remote: ServerVariable, slots: SlotsOf, trained: bool,
-                 traffic: Traffic):
-        self.remote, self._slots_of, self._traffic = remote, slots, traffic
+    def __init__(
+        self, remote: ServerVariable, slots: SlotSources, trained: bool, traffic: Traffic
+    ) -> None:
+        self.remote, self._slot_sources, self._traffic = remote, slots, traffic
         value = self._pull(remote)
-        self.static, self.dynamic = Local(value), Local(value, trainable=trained)
-        self.start = Local(value)
+        self.static, self.dynamic = (
+            LocalVariable(value),
+            LocalVariable(value, trainable=trained),
+        )
+        self.start = LocalVariable(value)
         self.slots = [
-            Local(tf.fill(value.shape, tf.cast(initial, value.dtype))
-                  if slot is None else self._pull(slot)) for slot, initial in slots]
+            LocalVariable(
+                tf.fill(value.shape, tf.cast(initial, value.dtype))
+                if slot is None
+                else self._pull(slot)
+            )
+            for slot, initial in slots
+        ]
 
-    def renew(self) -> None:
-        """Forgets what was pulled, and pulls what is there now."""
+    def refresh(self) -> None:
+        """Pulls the current value from the servers."""
         value = self._pull(self.remote)
         for variable in (self.static, self.dynamic):
             variable.assign(value)
 
     def difference(self) -> tf.Tensor:
-        """The dynamic cache less the static one."""
+        """Returns the dynamic cache minus the static cache."""
         return self.dynamic.read_value() - self.static.read_value()
 
-    def named(self, gradient: tf.Tensor) -> tf.Tensor:
-        """A gradient by the dynamic cache as one by the variable."""
+    def for_variable(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Converts a gradient of the dynamic cache to one of the variable."""
         return gradient
 
     def add(self, difference: tf.Tensor, rate: float) -> None:
-        """Adds a share of a difference to the variable on its server."""
+        """Adds `rate` times a difference to the variable on its server."""
         self.remote.add(rate * difference)
 
     def push_slots(self) -> None:
-        """Puts the slots onto the servers."""
-        for slot, (remote, _) in zip(self.slots, self._slots_of, strict=True):
+        """Pushes the slots to the servers."""
+        for slot, (remote, _) in zip(self.slots, self._slot_sources, strict=True):
+            assert remote is not None
             self._traffic.pushed(slot.read_value())
-            remote.put(slot.read_value())
+            remote.assign(slot.read_value())
 
     def _pull(self, remote: ServerVariable) -> tf.Tensor:
         values = tf.identity(remote.pull())
@@ -144,158 +159,190 @@ class WholeCache(Cache):
 
 
 class RowCache(Cache):
-    """Some rows of a table: those that were read. It stands in a layer for the variable.
+    """Cache of the rows of a table that were read; replaces the variable in a layer.
 
-    Cached rows lie side by side in blocks that grow, in the order in which they came; a hash
-    table knows where each is. A small table is there from the start, row for row.
+    Cached rows are stored in growing blocks, in the order in which they were first read; a hash
+    table maps a row's index in the table to its position in the blocks. Of a small table, all
+    rows are pulled by the constructor, and positions equal indices.
 
     Args:
-        variable: of the chief's model, for its shape.
-        remote, slots, trained, traffic: as of `WholeCache`.
-        ahead: whether a small table may be pulled at once.
+        variable: Variable of the chief's model, for its shape.
+        remote: Variable on the servers.
+        slots: Slots of the optimizer, as of `WholeCache`.
+        trained: Whether gradient tapes watch the dynamic cache.
+        traffic: Counter of the traffic.
+        prefetch: Whether to pull a small table whole.
 
     Attributes:
-        dynamic: the cached rows as steps change them, [room, ...].
-        static: as they were pulled.
-        slots: of the optimizer.
+        static: Static cache, the rows as they were pulled, [capacity, ...].
     """
 
-    def __init__(self, variable: tf.Variable, remote: ServerVariable, slots: SlotsOf,
-                 trained: bool, traffic: Traffic, ahead: bool):
+    def __init__(
+        self,
+        variable: tf.Variable,
+        remote: ServerVariable,
+        slots: SlotSources,
+        trained: bool,
+        traffic: Traffic,
+        prefetch: bool,
+    ) -> None:
         self.shape, self.dtype, self.name = variable.shape, variable.dtype, variable.name
-        self.remote, self._slots_of, self._traffic = remote, slots, traffic
-        self._ahead = ahead and self.shape.num_elements() * self.dtype.size <= AHEAD
-        self._room = self.shape[0] if self._ahead else min(ROOM, self.shape[0])
-        self._size = Local(tf.constant(0, tf.int64))
+        self.remote, self._slot_sources, self._traffic = remote, slots, traffic
+        size = self.shape.num_elements() * self.dtype.size
+        self._prefetched = prefetch and size <= PREFETCH_BYTES
+        self._capacity = self.shape[0] if self._prefetched else min(INITIAL_ROWS, self.shape[0])
+        self._size = LocalVariable(tf.constant(0, tf.int64))
         self.dynamic = self._block(self.dtype, self.shape[1:], trained)
         self.static = self._block(self.dtype, self.shape[1:])
         self.start = self._block(self.dtype, self.shape[1:])
         self.slots = [self._block(self.dtype, self.shape[1:]) for _ in slots]
-        self._numbers = self._block(tf.int64, ())
-        self._touched = self._block(tf.bool, ())
-        if self._ahead:
+        self._indices = self._block(tf.int64, ())
+        self._changed = self._block(tf.bool, ())
+        if self._prefetched:
             everything = tf.range(self.shape[0], dtype=tf.int64)
             self._size.assign(self.shape[0])
             self._fill(everything, everything)
         else:
-            self._places = tf.raw_ops.AnonymousMutableHashTable(
-                key_dtype=tf.int64, value_dtype=tf.int64)
+            self._positions = tf.raw_ops.AnonymousMutableHashTable(
+                key_dtype=tf.int64, value_dtype=tf.int64
+            )
 
-    def renew(self) -> None:
-        """Forgets what was pulled, of a table that is not there from the start."""
+    def refresh(self) -> None:
+        """Drops all rows, of a table that was not pulled whole."""
         size = self._size.read_value()
         tf.raw_ops.LookupTableRemoveV2(
-            table_handle=self._places, keys=self._numbers.read_value()[:size])
+            table_handle=self._positions, keys=self._indices.read_value()[:size]
+        )
         self._size.assign(tf.constant(0, tf.int64))
-        self._touched.assign(tf.zeros(tf.shape(self._touched.read_value()), tf.bool))
+        self._changed.assign(tf.zeros(tf.shape(self._changed.read_value()), tf.bool))
 
     def sparse_read(self, indices: tf.Tensor, name: str | None = None) -> tf.Tensor:
-        """What `tf.gather(self, indices)` calls, as for a variable."""
-        return tf.gather(self.dynamic, self.places(indices))
+        """Gathers rows; `tf.gather(self, indices)` calls this as it does for a variable."""
+        return tf.gather(self.dynamic, self.positions(indices))
 
     def scatter_update(self, rows: tf.IndexedSlices) -> None:
-        """Replaces rows, as a variable does."""
-        places = tf.reshape(self.places(rows.indices), [-1])
-        self.dynamic.scatter_update(tf.IndexedSlices(
-            tf.reshape(rows.values, [-1, *self.shape[1:]]), places))
-        self.touch(places)
+        """Replaces rows, like the method of a variable."""
+        positions = tf.reshape(self.positions(rows.indices), [-1])
+        self.dynamic.scatter_update(
+            tf.IndexedSlices(tf.reshape(rows.values, [-1, *self.shape[1:]]), positions)
+        )
+        self.mark_changed(positions)
 
-    def places(self, rows: tf.Tensor) -> tf.Tensor:
-        """Where rows are in the blocks, int64 of the shape of `rows`; what is missing is
-        pulled."""
-        if self._ahead:
+    def positions(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the positions of rows in the blocks; pulls those that are missing.
+
+        Args:
+            rows: Indices of the rows in the table, of any shape.
+        """
+        if self._prefetched:
             return tf.cast(rows, tf.int64)
-        different, where = tf.unique(tf.reshape(tf.cast(rows, tf.int64), [-1]))
-        found = self._find(different)
-        missing = tf.boolean_mask(different, found < 0)
+        unique, inverse = tf.unique(tf.reshape(tf.cast(rows, tf.int64), [-1]))
+        positions = self._find(unique)
+        missing = tf.boolean_mask(unique, positions < 0)
 
-        def pull():
+        def pull() -> tf.Tensor:
             self._pull(missing)
-            return self._find(different)
-        found = tf.cond(tf.size(missing) > 0, pull, lambda: found)
-        return tf.reshape(tf.gather(found, where), tf.shape(rows))
+            return self._find(unique)
 
-    def enter(self, rows: Rows) -> None:
-        """Adds to some rows, once each, what a domain has of its own."""
-        places = self.places(rows.numbers)
-        self.dynamic.scatter_add(tf.IndexedSlices(rows.values, places))
-        self.touch(places)
+        positions = tf.cond(tf.size(missing) > 0, pull, lambda: positions)
+        return tf.reshape(tf.gather(positions, inverse), tf.shape(rows))
 
-    def named(self, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-        """A gradient by the dynamic cache as one by the table."""
-        return tf.IndexedSlices(gradient.values, tf.gather(self._numbers, gradient.indices),
-                                self.shape)
+    def add_delta(self, rows: VariableRows) -> None:
+        """Adds a domain's delta to rows, without repetitions."""
+        positions = self.positions(rows.indices)
+        self.dynamic.scatter_add(tf.IndexedSlices(rows.values, positions))
+        self.mark_changed(positions)
 
-    def add(self, difference: Rows, rate: float) -> None:
-        """Adds a share of a difference to the rows on their servers."""
-        self.remote.add(rate * difference.values, difference.numbers)
+    def for_variable(self, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+        """Converts a gradient of the dynamic cache to one of the table."""
+        return tf.IndexedSlices(
+            gradient.values, tf.gather(self._indices, gradient.indices), self.shape
+        )
 
-    def touch(self, places: tf.Tensor) -> None:
-        """Rows have been changed."""
-        self._touched.scatter_update(tf.IndexedSlices(
-            tf.ones(tf.shape(places), tf.bool), places))
+    def add(self, difference: VariableRows, rate: float) -> None:
+        """Adds `rate` times a difference to the rows on their servers."""
+        self.remote.add(rate * difference.values, difference.indices)
 
-    def changed(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """The changed rows' numbers and places, int64 [n]."""
-        places = tf.where(self._touched[:self._size.read_value()])[:, 0]
-        return tf.gather(self._numbers, places), places
+    def mark_changed(self, positions: tf.Tensor) -> None:
+        """Marks rows, given by their positions, as changed."""
+        self._changed.scatter_update(
+            tf.IndexedSlices(tf.ones(tf.shape(positions), tf.bool), positions)
+        )
 
-    def difference(self) -> Rows:
-        """The dynamic cache less the static one, of changed rows."""
-        numbers, places = self.changed()
-        return Rows(numbers, tf.gather(self.dynamic, places) - tf.gather(self.static, places))
+    def changed_rows(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the indices and the positions of the changed rows, int64 [n]."""
+        positions = tf.where(self._changed[: self._size.read_value()])[:, 0]
+        return tf.gather(self._indices, positions), positions
+
+    def difference(self) -> VariableRows:
+        """Returns the dynamic cache minus the static cache, of changed rows."""
+        indices, positions = self.changed_rows()
+        return VariableRows(
+            indices, tf.gather(self.dynamic, positions) - tf.gather(self.static, positions)
+        )
 
     def push_slots(self) -> None:
-        """Puts the changed rows' slots onto the servers."""
-        numbers, places = self.changed()
-        for slot, (remote, _) in zip(self.slots, self._slots_of, strict=True):
-            values = tf.gather(slot, places)
+        """Pushes the changed rows' slots to the servers."""
+        indices, positions = self.changed_rows()
+        for slot, (remote, _) in zip(self.slots, self._slot_sources, strict=True):
+            assert remote is not None
+            values = tf.gather(slot, positions)
             self._traffic.pushed(values)
-            remote.put(values, numbers)
+            remote.assign(values, indices)
 
     def _find(self, rows: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.LookupTableFindV2(table_handle=self._places, keys=rows,
-                                            default_value=tf.constant(-1, tf.int64))
+        return tf.raw_ops.LookupTableFindV2(
+            table_handle=self._positions, keys=rows, default_value=tf.constant(-1, tf.int64)
+        )
 
     def _pull(self, rows: tf.Tensor) -> None:
         first = self._size.read_value()
         size = self._size.assign_add(tf.size(rows, tf.int64), read_value=True)
-        room = tf.raw_ops.VariableShape(input=self._numbers.handle, out_type=tf.int64)[0]
-        tf.cond(size > room, lambda: self._grow(room, size), lambda: tf.constant(0))
-        places = tf.range(first, size)
-        tf.raw_ops.LookupTableInsertV2(table_handle=self._places, keys=rows, values=places)
-        self._fill(rows, places)
+        capacity = tf.raw_ops.VariableShape(input=self._indices.handle, out_type=tf.int64)[0]
+        tf.cond(size > capacity, lambda: self._grow(capacity, size), lambda: tf.constant(0))
+        positions = tf.range(first, size)
+        tf.raw_ops.LookupTableInsertV2(
+            table_handle=self._positions, keys=rows, values=positions
+        )
+        self._fill(rows, positions)
 
-    def _fill(self, rows: tf.Tensor, places: tf.Tensor) -> None:
+    def _fill(self, rows: tf.Tensor, positions: tf.Tensor) -> None:
         values = self.remote.pull(rows)
         self._traffic.pulled(values, rows=True)
         for block in (self.dynamic, self.static, self.start):
-            block.scatter_update(tf.IndexedSlices(values, places))
-        for block, (remote, initial) in zip(self.slots, self._slots_of, strict=True):
+            block.scatter_update(tf.IndexedSlices(values, positions))
+        for block, (remote, initial) in zip(self.slots, self._slot_sources, strict=True):
             if remote is None:
-                of_rows = tf.fill(tf.shape(values), tf.cast(initial, values.dtype))
+                slot = tf.fill(tf.shape(values), tf.cast(initial, values.dtype))
             else:
-                of_rows = remote.pull(rows)
-                self._traffic.pulled(of_rows)
-            block.scatter_update(tf.IndexedSlices(of_rows, places))
-        self._numbers.scatter_update(tf.IndexedSlices(rows, places))
+                slot = remote.pull(rows)
+                self._traffic.pulled(slot)
+            block.scatter_update(tf.IndexedSlices(slot, positions))
+        self._indices.scatter_update(tf.IndexedSlices(rows, positions))
 
-    def _grow(self, room: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        more = tf.maximum(room, size - room)
-        for block in (self.dynamic, self.static, self.start, *self.slots, self._numbers,
-                      self._touched):
+    def _grow(self, capacity: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        added = tf.maximum(capacity, size - capacity)
+        for block in (
+            self.dynamic,
+            self.static,
+            self.start,
+            *self.slots,
+            self._indices,
+            self._changed,
+        ):
             old = block.read_value()
-            block.assign(tf.concat([old, tf.zeros(tf.concat(
-                [more[None], tf.shape(old, tf.int64)[1:]], axis=0), old.dtype)], axis=0))
+            shape = tf.concat([added[None], tf.shape(old, tf.int64)[1:]], axis=0)
+            block.assign(tf.concat([old, tf.zeros(shape, old.dtype)], axis=0))
         return tf.constant(0)
 
-    def _block(self, dtype: tf.DType, row: Any, trainable: bool = False) -> Local:
-        return Local(tf.zeros([self._room, *row], dtype), shape=[None, *row],
-                     trainable=trainable)
+    def _block(self, dtype: tf.DType, row: Any, trainable: bool = False) -> LocalVariable:
+        return LocalVariable(
+            tf.zeros([self._capacity, *row], dtype), shape=[None, *row], trainable=trainable
+        )
 
 
 def _whole(rows: RowCache, dtype: Any = None, name: Any = None, as_ref: bool = False) -> Any:
-    """The whole table, for a layer that does not read it by rows."""
+    """Converts a cache to the whole table, for a layer that does not gather rows of it."""
     return tf.cast(rows.sparse_read(tf.range(rows.shape[0])), dtype or rows.dtype)
 
 
@@ -303,108 +350,134 @@ tf.register_tensor_conversion_function(RowCache, _whole)
 
 
 class Caches:
-    """All variables of a model on a worker, for the length of one inner loop.
+    """Caches of all variables of a model on a worker, for one inner loop.
 
-    Made, and used, in the graph of a function that a worker runs.
+    They are created and used in the graph of a function that a worker runs.
 
     Args:
-        servers: of the model.
-        trained: the variables that steps move.
-        traffic: counts what is pulled and pushed.
-        slots: of the inner optimizer.
-        rule: of that optimizer; absent, `step` is not called, and `renew` may be.
-
-    Attributes:
-        of: what caches each variable of the model, by its identity.
+        servers: Servers of the model.
+        trained: Variables that the steps update.
+        traffic: Counter of the traffic.
+        slots: Slots of the inner optimizer.
+        rule: Update rule of the inner optimizer; None if only `gradients` and `refresh` are
+            used, not `step`.
     """
 
-    def __init__(self, servers: Servers, trained: Sequence[tf.Variable], traffic: Traffic,
-                 slots: Slots = NO_SLOTS, rule: Rule | None = None):
+    def __init__(
+        self,
+        servers: ParameterServers,
+        trained: Sequence[tf.Variable],
+        traffic: Traffic,
+        slots: Slots = NO_SLOTS,
+        rule: UpdateRule | None = None,
+    ) -> None:
         self._servers, self._rule, self._slots = servers, rule, slots
         self.trained, self.traffic = list(trained), traffic
-        moved = {id(variable) for variable in self.trained}
-        self.of: dict[int, WholeCache | RowCache] = {}
+        trained_ids = {id(variable) for variable in self.trained}
+        self._by_variable: dict[int, WholeCache | RowCache] = {}
         for variable in servers.model.variables:
-            mine = slots.of.get(id(variable), [])
-            arguments = servers[variable], mine, id(variable) in moved, traffic
-            self.of[id(variable)] = (
-                RowCache(variable, *arguments, ahead=rule is not None)
-                if servers.by_row(variable) else WholeCache(*arguments))
-        self._first = (tf.constant(0, tf.int64) if slots.iterations is None
-                       else tf.identity(slots.iterations.pull()))
-        self._iterations = Local(self._first)
+            sources = slots.by_variable.get(id(variable), [])
+            arguments = servers[variable], sources, id(variable) in trained_ids, traffic
+            self._by_variable[id(variable)] = (
+                RowCache(variable, *arguments, prefetch=rule is not None)
+                if servers.is_row_wise(variable)
+                else WholeCache(*arguments)
+            )
+        self._first = (
+            tf.constant(0, tf.int64)
+            if slots.iterations is None
+            else tf.identity(slots.iterations.pull())
+        )
+        self._iterations = LocalVariable(self._first)
 
     def __getitem__(self, variable: tf.Variable) -> WholeCache | RowCache:
-        """What caches a variable of the model."""
-        return self.of[id(variable)]
+        """Returns the cache of a variable of the model."""
+        return self._by_variable[id(variable)]
 
-    def step(self, features: dict[str, tf.Tensor], click: tf.Tensor,
-             factor: tf.Tensor) -> tf.Tensor:
-        """One step of the inner optimizer, in the dynamic cache, at its rate times a factor;
-        the loss before it."""
+    def step(
+        self, features: dict[str, tf.Tensor], click: tf.Tensor, factor: tf.Tensor
+    ) -> tf.Tensor:
+        """Takes one step of the inner optimizer in the dynamic caches.
+
+        Args:
+            features: Ids by feature name, and `domain`.
+            click: Labels, float32 [batch].
+            factor: Factor of the learning rate.
+
+        Returns:
+            The mean loss before the step.
+        """
+        assert self._rule is not None
         loss, gradients = self.gradients(features, click)
-        self._rule.begin(self._iterations.read_value(), factor)
-        for variable, gradient in zip(self.trained, self._rule.prepared(gradients),
-                                      strict=True):
+        self._rule.begin_step(self._iterations.read_value(), factor)
+        for variable, gradient in zip(self.trained, self._rule.prepare(gradients), strict=True):
             cache = self[variable]
             self._rule(gradient, [cache.dynamic, *cache.slots])
             if isinstance(cache, RowCache) and gradient is not None:
-                cache.touch(gradient.indices)
+                cache.mark_changed(gradient.indices)
         self._iterations.assign_add(1)
         return loss
 
-    def gradients(self, features: dict[str, tf.Tensor], click: tf.Tensor
-                  ) -> tuple[tf.Tensor, list[tf.Tensor | tf.IndexedSlices | None]]:
-        """The loss of a batch and its gradients by the trained variables; those of rows by
-        their places in the cache."""
+    def gradients(
+        self, features: dict[str, tf.Tensor], click: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor | tf.IndexedSlices | None]]:
+        """Returns the loss of a batch and its gradients of the dynamic caches.
+
+        The gradient of a `RowCache` refers to rows by their positions in the cache.
+        """
         model = self._servers.model
-        values = {name: cache if isinstance(cache, RowCache) else cache.dynamic
-                  for name, cache in self.of.items()}
+        values = {
+            name: cache if isinstance(cache, RowCache) else cache.dynamic
+            for name, cache in self._by_variable.items()
+        }
         with substituted(model, values), tf.GradientTape() as tape:
             loss = loss_of(model, features, click)
         return loss, tape.gradient(loss, [self[variable].dynamic for variable in self.trained])
 
-    def renew(self) -> None:
-        """Forgets everything, and pulls again what is read whole."""
-        for cache in self.of.values():
-            cache.renew()
+    def refresh(self) -> None:
+        """Drops cached rows, and pulls the parameters that are read whole again."""
+        for cache in self._by_variable.values():
+            cache.refresh()
 
     def take(self) -> None:
-        """A loop starts: `move` goes from here."""
+        """Starts an inner loop at the current values."""
         for variable in self.trained:
             self[variable].take()
 
     def move(self, rate: float) -> None:
-        """theta <- theta + rate (theta~ - theta), theta being the values at `take`."""
+        """theta <- theta + rate (theta~ - theta), theta being the values at the last `take`."""
         for variable in self.trained:
             self[variable].move(rate)
 
     def reset_slots(self) -> None:
-        """The optimizer is as before its first step."""
+        """Resets the optimizer to the state before its first step."""
         self._iterations.assign(0)
         for variable in self.trained:
             self[variable].reset_slots()
 
     def push_slots(self) -> None:
-        """Puts the slots onto the servers, where they are kept."""
+        """Pushes the slots, if the servers keep them."""
         if self._slots.iterations is not None:
             for variable in self.trained:
                 self[variable].push_slots()
             self._slots.iterations.add(self._iterations.read_value() - self._first)
 
-    def push_state(self, without: Sequence[tf.Variable] = (),
-                   rows: tf.Tensor | None = None) -> None:
-        """Sends what steps change beside parameters: counts are added, and averages, of which
-        the last worker's are as good as any, replaced.
+    def push_state(
+        self, without: Sequence[tf.Variable] = (), rows: tf.Tensor | None = None
+    ) -> None:
+        """Pushes the variables that are not trained but change, such as moving moments.
+
+        Counters are added up; moments on the servers are replaced by those of the last worker.
 
         Args:
-            without: variables of which nothing is sent.
-            rows: of variables that are read by rows, the only ones to send; int64 [n].
+            without: Variables to leave out.
+            rows: Indices of the rows to push, int64 [n], of variables that are read by rows;
+                None pushes all that changed.
         """
-        left_out = {id(variable) for variable in without}
+        excluded = {id(variable) for variable in without}
         for variable in self._servers.model.non_trainable_variables:
             cache = self[variable]
-            if id(variable) in left_out:
+            if id(variable) in excluded:
                 continue
             if isinstance(cache, RowCache):
                 self._push_rows(cache, rows)
@@ -413,13 +486,14 @@ class Caches:
             if cache.static.shape.rank == 0:
                 cache.remote.add(cache.difference())
             else:
-                cache.remote.put(cache.dynamic.read_value())
+                cache.remote.assign(cache.dynamic.read_value())
 
     def _push_rows(self, cache: RowCache, only: tf.Tensor | None) -> None:
-        numbers, places = cache.changed()
+        indices, positions = cache.changed_rows()
         if only is not None:
-            wanted = tf.reduce_any(numbers[:, None] == only[None], axis=1)
-            numbers, places = tf.boolean_mask(numbers, wanted), tf.boolean_mask(places, wanted)
-        values = tf.gather(cache.dynamic, places)
+            chosen = tf.reduce_any(indices[:, None] == only[None], axis=1)
+            indices = tf.boolean_mask(indices, chosen)
+            positions = tf.boolean_mask(positions, chosen)
+        values = tf.gather(cache.dynamic, positions)
         self.traffic.pushed(values, rows=True)
-        cache.remote.put(values, numbers)
+        cache.remote.assign(values, indices)

@@ -1,244 +1,337 @@
-"""The functions that workers run, each an inner loop or a stretch of training."""
+"""The functions that workers run: one inner loop, or some batches of joint training, each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from trainer.distributed.caches import Caches, RowCache, Traffic
-from trainer.distributed.loads import SIGNATURE, Packed, Reader, each_load
-from trainer.distributed.local import Local
-from trainer.distributed.rules import Rule
-from trainer.distributed.servers import ServerOptimizer, Servers
-from trainer.frameworks.core import InnerStep, OuterStep, Rows
-from trainer.frameworks.moments import shared_moments
-from trainer.frameworks.specific import Difference
+from trainer.distributed.chunks import (
+    SIGNATURE,
+    ChunkReader,
+    LossAndRows,
+    PackedChunks,
+    for_each_chunk,
+)
+from trainer.distributed.local_variable import LocalVariable
+from trainer.distributed.rules import Gradient, UpdateRule
+from trainer.distributed.servers import ParameterServers, ServerOptimizer
+from trainer.frameworks.core.domain_specific import DomainDelta
+from trainer.frameworks.core.moments import shared_moments
+from trainer.frameworks.core.snapshot import InnerStep, OuterStep, VariableRows
 from trainer.keras import tf
-from trainer.optimizers import RowOptimizer
+from trainer.optimizers.row_optimizer import RowOptimizer
 
 
-class Result(NamedTuple):
-    """What every loop gives.
+class LoopResult(NamedTuple):
+    """Result of a loop.
 
     Attributes:
-        loss: the sum of the rows' losses.
-        rows: that it trained on.
+        loss: Sum of the rows' losses, float32.
+        rows: Number of rows that it trained on, int64.
         traffic: `Traffic.counts`.
-        own: what a domain has of its own after domain regularization.
+        delta: theta_i after domain regularization: values of the dense variables, rows of the
+            others, and moments.
     """
 
     loss: tf.Tensor
     rows: tf.Tensor
     traffic: tf.Tensor
-    own: Any = ()
+    delta: Any = ()
 
 
-class Uncached:
-    """Training without caches: every step pulls what it reads, and its gradients go to the
-    servers, whose optimizer moves the parameters. Workers do not wait for each other.
+class UncachedLoop:
+    """Training without caches.
+
+    Every step pulls the parameters that it reads and pushes its gradients to the servers, whose
+    optimizer updates the parameters. Workers do not wait for each other.
 
     Args:
-        servers: of the model.
-        optimizer: built for the trainable variables.
-        mixed: whether batches are of several domains.
+        servers: Servers of the model.
+        optimizer: Optimizer, built for the trainable variables.
+        mixed: Whether batches hold rows of several domains.
+
+    Attributes:
+        function: Function of `PackedChunks`, which a worker runs.
     """
 
-    def __init__(self, servers: Servers, optimizer: RowOptimizer, mixed: bool = False):
-        self._servers, self._reader = servers, Reader(servers.model.features, mixed)
+    def __init__(
+        self, servers: ParameterServers, optimizer: RowOptimizer, mixed: bool = False
+    ) -> None:
+        self._servers, self._reader = servers, ChunkReader(servers.model.features, mixed)
         self._trained = list(servers.model.trainable_variables)
-        self._rule = Rule(optimizer)
+        self._rule = UpdateRule(optimizer)
         self._optimizer = ServerOptimizer(servers, optimizer, self._trained)
-        self._kept: list[Any] = []
+        self._alive: list[Any] = []
         self.function = tf.function(self._run, autograph=False, input_signature=[SIGNATURE])
 
-    def _run(self, packed: Packed) -> Result:
+    def _run(self, packed: PackedChunks) -> LoopResult:
         traffic = Traffic()
         caches = Caches(self._servers, self._trained, traffic)
-        self._kept.append(caches)
+        self._alive.append(caches)
 
-        def step(features, click, factor):
-            caches.renew()
+        def step(
+            features: dict[str, tf.Tensor], click: tf.Tensor, factor: tf.Tensor
+        ) -> tf.Tensor:
+            caches.refresh()
             loss, gradients = caches.gradients(features, click)
-            pairs = []
-            for variable, gradient in zip(self._trained, self._rule.prepared(gradients),
-                                          strict=True):
+            pairs: list[tuple[Gradient, tf.Variable]] = []
+            for variable, gradient in zip(
+                self._trained, self._rule.prepare(gradients), strict=True
+            ):
                 if gradient is not None:
-                    pairs.append((caches[variable].named(gradient), variable))
+                    pairs.append((caches[variable].for_variable(gradient), variable))
                     traffic.pushed(pairs[-1][0])
             self._optimizer.apply(pairs, factor)
             caches.push_state()
             return loss
-        loss, rows = each_load(packed, lambda load: self._reader.each_batch(packed, load, step))
-        return Result(loss, rows, traffic.counts.read_value())
+
+        loss, rows = for_each_chunk(
+            packed, lambda chunk: self._reader.for_each_batch(packed, chunk, step)
+        )
+        return LoopResult(loss, rows, traffic.counts.read_value())
 
 
-class Negotiation:
-    """The inner loop of domain negotiation in caches, and its outer step on the servers
-    (MAMDR, algorithm 1 and figure 7).
+class NegotiationLoop:
+    """Domain negotiation: an inner loop in caches, and its outer step on the servers (MAMDR,
+    algorithm 1 and figure 7).
 
     Args:
-        servers: of the model.
-        step: of the framework: its variables, and its optimizer's hyper-parameters.
-        outer: of the framework: the outer optimizer, or the rate beta of equation 3.
-        keep_slots: whether the inner optimizer's slots live on the servers, or in each loop.
+        servers: Servers of the model.
+        step: Inner step of the framework, for its variables and hyper-parameters.
+        outer: Outer step of the framework: its optimizer, or the rate beta of equation 3.
+        keep_slots: Whether the servers keep the inner optimizer's slots; if not, each inner
+            loop has its own.
+
+    Attributes:
+        function: Function of `PackedChunks`, which a worker runs.
     """
 
-    def __init__(self, servers: Servers, step: InnerStep, outer: OuterStep, keep_slots: bool):
-        self._servers, self._reader = servers, Reader(servers.model.features)
+    def __init__(
+        self, servers: ParameterServers, step: InnerStep, outer: OuterStep, keep_slots: bool
+    ) -> None:
+        self._servers, self._reader = servers, ChunkReader(servers.model.features)
         self._trained, self._rate = list(step.variables), outer.rate
-        self._rule = Rule(step.slot_owner)
-        self._slots = servers.slots(step.slot_owner, self._trained, keep_slots)
-        self._outer = outer.optimizer and ServerOptimizer(servers, outer.optimizer,
-                                                          self._trained)
-        self._kept: list[Any] = []
+        self._rule = UpdateRule(step.base_optimizer)
+        self._slots = servers.slots(step.base_optimizer, self._trained, keep_slots)
+        self._outer = (
+            None
+            if outer.optimizer is None
+            else ServerOptimizer(servers, outer.optimizer, self._trained)
+        )
+        self._alive: list[Any] = []
         self.function = tf.function(self._run, autograph=False, input_signature=[SIGNATURE])
 
-    def _run(self, packed: Packed) -> Result:
+    def _run(self, packed: PackedChunks) -> LoopResult:
         caches = Caches(self._servers, self._trained, Traffic(), self._slots, self._rule)
-        self._kept.append(caches)
-        loss, rows = each_load(
-            packed, lambda load: self._reader.each_batch(packed, load, caches.step))
+        self._alive.append(caches)
+        loss, rows = for_each_chunk(
+            packed, lambda chunk: self._reader.for_each_batch(packed, chunk, caches.step)
+        )
         self._push(caches)
         caches.push_slots()
         caches.push_state()
-        return Result(loss, rows, caches.traffic.counts.read_value())
+        return LoopResult(loss, rows, caches.traffic.counts.read_value())
 
     def _push(self, caches: Caches) -> None:
-        """theta <- theta + beta (theta~ - theta), equation 3, or an optimizer's step with
-        theta - theta~ for the gradient."""
-        gradients = []
+        """Takes the outer step: theta <- theta + beta (theta~ - theta) (equation 3), or an
+        optimizer's step whose gradient is theta - theta~."""
+        gradients: list[tuple[Gradient, tf.Variable]] = []
         for variable in self._trained:
             cache = caches[variable]
             difference = cache.difference()
             caches.traffic.pushed(difference)
             if self._outer is None:
                 cache.add(difference, self._rate)
-            elif isinstance(difference, Rows):
-                gradients.append((tf.IndexedSlices(
-                    -difference.values, difference.numbers, variable.shape), variable))
+            elif isinstance(difference, VariableRows):
+                gradient = tf.IndexedSlices(
+                    -difference.values, difference.indices, variable.shape
+                )
+                gradients.append((gradient, variable))
             else:
                 gradients.append((-difference, variable))
         if self._outer is not None:
             self._outer.apply(gradients)
 
 
-class Regularization:
-    """MAMDR's algorithm 2 for one target domain. theta_i comes from the chief and goes back to
-    it; theta_S is read from the servers and stays.
+class RegularizationLoop:
+    """Domain regularization of one target domain (MAMDR, algorithm 2).
+
+    theta_i comes from the chief and is returned to it; theta_S is pulled from the servers and
+    not changed.
 
     Args:
-        servers: of the model.
-        step: of the framework's regularization, for the variables that have a theta_i.
-        keep_slots: whether the optimizer's slots live on the servers, or in each inner loop.
+        servers: Servers of the model.
+        step: Inner step of the framework's regularization, for its variables, which are those
+            that have a theta_i, and its hyper-parameters.
+        keep_slots: Whether the servers keep the optimizer's slots; if not, each inner loop has
+            its own.
         rate: gamma of equation 8.
+
+    Attributes:
+        function: Function of `arguments`, which a worker runs.
     """
 
-    def __init__(self, servers: Servers, step: InnerStep, keep_slots: bool, rate: float):
-        self._servers, self._reader = servers, Reader(servers.model.features)
+    def __init__(
+        self, servers: ParameterServers, step: InnerStep, keep_slots: bool, rate: float
+    ) -> None:
+        self._servers, self._reader = servers, ChunkReader(servers.model.features)
         self._rate, self._keep_slots = rate, keep_slots
-        self._dense = [step.variables[place] for place in step.dense_places]
-        self._rows = [step.variables[place] for place in step.row_places]
+        self._dense = [step.variables[place] for place in step.dense_positions]
+        self._rows = [step.variables[place] for place in step.sparse_positions]
         self._trained = list(step.variables)
-        self._extra = shared_moments(servers.model)
-        self._rule = Rule(step.slot_owner)
-        self._slots = servers.slots(step.slot_owner, self._trained, keep_slots)
-        self._kept: list[Any] = []
+        self._moments = shared_moments(servers.model)
+        self._rule = UpdateRule(step.base_optimizer)
+        self._slots = servers.slots(step.base_optimizer, self._trained, keep_slots)
+        self._alive: list[Any] = []
         dense, rows = step.signature()
-        self.function = tf.function(self._run, autograph=False, input_signature=[
-            SIGNATURE, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool), dense, rows,
-            [tf.TensorSpec(each.shape, each.dtype) for each in self._extra]])
+        self.function = tf.function(
+            self._run,
+            autograph=False,
+            input_signature=[
+                SIGNATURE,
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([], tf.bool),
+                dense,
+                rows,
+                [tf.TensorSpec(moment.shape, moment.dtype) for moment in self._moments],
+            ],
+        )
 
-    def arguments(self, packed: Packed, target: int, own: Difference) -> tuple[Any, ...]:
-        """Of `function`.
+    def arguments(
+        self, packed: PackedChunks, target: int, delta: DomainDelta
+    ) -> tuple[Any, ...]:
+        """Returns the arguments of `function`.
 
         Args:
-            packed: the turns.
-            target: D_i.
-            own: what it has so far.
+            packed: Chunks of the target and its helpers.
+            target: Target domain D_i.
+            delta: theta_i so far.
         """
-        def none(variable):
-            return Rows(tf.zeros([0], tf.int64), tf.zeros([0, *variable.shape[1:]],
-                                                          variable.dtype))
-        if own.there:
-            parts = list(own.dense), list(own.rows), list(own.extra)
+        state: tuple[list[Any], list[Any], list[Any]]
+        if delta.is_set:
+            state = list(delta.dense), list(delta.rows), list(delta.extra)
         else:
-            parts = ([tf.zeros(each.shape, each.dtype) for each in self._dense],
-                     [none(each) for each in self._rows],
-                     [tf.zeros(each.shape, each.dtype) for each in self._extra])
-        return (packed, tf.constant(target, tf.int64), tf.constant(own.there), *parts)
+            state = (
+                [tf.zeros(variable.shape, variable.dtype) for variable in self._dense],
+                [_no_rows(variable) for variable in self._rows],
+                [tf.zeros(moment.shape, moment.dtype) for moment in self._moments],
+            )
+        return (packed, tf.constant(target, tf.int64), tf.constant(delta.is_set), *state)
 
-    def _run(self, packed: Packed, target: tf.Tensor, there: tf.Tensor,
-             dense: list[tf.Tensor], rows: list[Rows], extra: list[tf.Tensor]) -> Result:
+    def _run(
+        self,
+        packed: PackedChunks,
+        target: tf.Tensor,
+        has_delta: tf.Tensor,
+        dense: list[tf.Tensor],
+        rows: list[VariableRows],
+        moments: list[tf.Tensor],
+    ) -> LoopResult:
         caches = Caches(self._servers, self._trained, Traffic(), self._slots, self._rule)
-        moments = _Moments(self._servers, caches)
-        self._kept += [caches, moments]
-        self._enter(caches, there, dense, rows, extra)
+        saved = _SavedMoments(self._servers, caches)
+        self._alive += [caches, saved]
+        self._add_delta(caches, has_delta, dense, rows, moments)
 
-        def visit(load):
-            begins, ends, helps, helped = tf.unstack(packed.flags[load], num=4)
-            domain = packed.domains[packed.stretches[load]]
-            _when(begins, caches.take)  # line 3
-            _when(helps, lambda: moments.keep(domain))
-            done = self._reader.each_batch(packed, load, caches.step)  # lines 4 and 5
-            _when(helped, lambda: moments.put_back(domain))
+        def visit(chunk: tf.Tensor) -> LossAndRows:
+            starts_loop, ends_loop, starts_helper, ends_helper = tf.unstack(
+                packed.flags[chunk], num=4
+            )
+            domain = packed.domains[packed.segments[chunk]]
+            _run_if(starts_loop, caches.take)  # line 3
+            _run_if(starts_helper, lambda: saved.save(domain))
+            result = self._reader.for_each_batch(packed, chunk, caches.step)  # lines 4 and 5
+            _run_if(ends_helper, lambda: saved.restore(domain))
+            _run_if(ends_loop, lambda: self._end_loop(caches))  # line 6
+            return result
 
-            def end():
-                if not self._keep_slots:
-                    caches.reset_slots()
-                caches.move(self._rate)  # line 6
-            _when(ends, end)
-            return done
-        loss, count = each_load(packed, visit)
-        own = ([caches[variable].difference() for variable in self._dense],
-               [caches[variable].difference() for variable in self._rows],
-               [caches[variable].dynamic.read_value() for variable in self._extra])
+        loss, count = for_each_chunk(packed, visit)
+        delta = (
+            [caches[variable].difference() for variable in self._dense],
+            [caches[variable].difference() for variable in self._rows],
+            [caches[variable].dynamic.read_value() for variable in self._moments],
+        )
         caches.push_slots()
-        caches.push_state(without=self._extra, rows=tf.stack([tf.zeros_like(target), target]))
-        return Result(loss, count, caches.traffic.counts.read_value(), own)
+        caches.push_state(without=self._moments, rows=tf.stack([tf.zeros_like(target), target]))
+        return LoopResult(loss, count, caches.traffic.counts.read_value(), delta)
 
-    def _enter(self, caches, there, dense, rows, extra):
+    def _add_delta(
+        self,
+        caches: Caches,
+        has_delta: tf.Tensor,
+        dense: list[tf.Tensor],
+        rows: list[VariableRows],
+        moments: list[tf.Tensor],
+    ) -> None:
         """Theta <- theta_S + theta_i in the dynamic caches."""
         for variable, difference in zip(self._dense, dense, strict=True):
             caches[variable].dynamic.assign_add(difference)
         for variable, block in zip(self._rows, rows, strict=True):
-            caches[variable].enter(block)
-        for variable, value in zip(self._extra, extra, strict=True):
-            cache = caches[variable].dynamic
-            cache.assign(tf.where(there, value, cache.read_value()))
+            cache = caches[variable]
+            assert isinstance(cache, RowCache)
+            cache.add_delta(block)
+        for variable, value in zip(self._moments, moments, strict=True):
+            dynamic = caches[variable].dynamic
+            dynamic.assign(tf.where(has_delta, value, dynamic.read_value()))
+
+    def _end_loop(self, caches: Caches) -> None:
+        if not self._keep_slots:
+            caches.reset_slots()
+        caches.move(self._rate)
 
 
-class _Moments:
-    """Moving moments as they were before a helper's steps, which are to leave none."""
+class _SavedMoments:
+    """Moving moments before a helper's steps, which must not change them.
 
-    def __init__(self, servers: Servers, caches: Caches):
+    Args:
+        servers: Servers of the model.
+        caches: Caches of the loop.
+    """
+
+    def __init__(self, servers: ParameterServers, caches: Caches) -> None:
         self._whole = [caches[variable] for variable in shared_moments(servers.model)]
-        self._rows = [caches[variable] for variable in servers.model.non_trainable_variables
-                      if isinstance(caches[variable], RowCache)]
-        self._kept = [Local(cache.static) for cache in self._whole] + [
-            Local(tf.zeros([2, *cache.shape[1:]], cache.dtype)) for cache in self._rows]
+        others = [caches[variable] for variable in servers.model.non_trainable_variables]
+        self._rows = [cache for cache in others if isinstance(cache, RowCache)]
+        self._saved_whole = [LocalVariable(cache.static) for cache in self._whole]
+        self._saved_rows = [
+            LocalVariable(tf.zeros([2, *cache.shape[1:]], cache.dtype)) for cache in self._rows
+        ]
 
-    def keep(self, domain: tf.Tensor) -> None:
-        """Remembers what steps on a domain's rows can move."""
-        for kept, cache in zip(self._kept, self._whole, strict=False):
-            kept.assign(cache.dynamic.read_value())
-        for kept, cache in zip(self._kept[len(self._whole):], self._rows, strict=True):
-            kept.assign(tf.gather(cache, tf.stack([0, domain])))
+    def save(self, domain: tf.Tensor) -> None:
+        """Saves what steps on a domain's rows can change."""
+        for saved, cache in zip(self._saved_whole, self._whole, strict=True):
+            saved.assign(cache.dynamic.read_value())
+        for saved, rows in zip(self._saved_rows, self._rows, strict=True):
+            saved.assign(tf.gather(rows, tf.stack([0, domain])))
 
-    def put_back(self, domain: tf.Tensor) -> None:
-        """Makes it what it was."""
-        for kept, cache in zip(self._kept, self._whole, strict=False):
-            cache.dynamic.assign(kept.read_value())
-        for kept, cache in zip(self._kept[len(self._whole):], self._rows, strict=True):
-            cache.scatter_update(tf.IndexedSlices(kept.read_value(), tf.stack([0, domain])))
+    def restore(self, domain: tf.Tensor) -> None:
+        """Restores what `save` saved for the same domain."""
+        for saved, cache in zip(self._saved_whole, self._whole, strict=True):
+            cache.dynamic.assign(saved.read_value())
+        for saved, rows in zip(self._saved_rows, self._rows, strict=True):
+            rows.scatter_update(tf.IndexedSlices(saved.read_value(), tf.stack([0, domain])))
 
 
-def _when(condition: tf.Tensor, then: Any) -> None:
-    def run():
-        then()
+def _no_rows(variable: tf.Variable) -> VariableRows:
+    return VariableRows(
+        tf.zeros([0], tf.int64), tf.zeros([0, *variable.shape[1:]], variable.dtype)
+    )
+
+
+def _run_if(condition: tf.Tensor, function: Callable[[], None]) -> None:
+    """Runs a function in the graph if a condition holds."""
+
+    def run() -> tf.Tensor:
+        function()
         return tf.constant(0)
+
     tf.cond(condition, run, lambda: tf.constant(0))
 
 
-def totals(results: Sequence[Result]) -> Result:
-    """The sums of several loops' numbers."""
-    return Result(*(sum(parts) for parts in list(zip(*results, strict=True))[:3]))
+def sum_results(results: Sequence[LoopResult]) -> LoopResult:
+    """Returns the sums of several loops' losses, rows and traffic."""
+    return LoopResult(
+        sum(result.loss for result in results),
+        sum(result.rows for result in results),
+        sum(result.traffic for result in results),
+    )

@@ -1,71 +1,81 @@
-"""Optimizers of variables that are not the model's own: caches, and what servers hold."""
+"""Update rules of optimizers, for variables that are not the model's own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from beam_jobs.errors import UserError
+from mdctr.errors import UserError
 from trainer.keras import keras, tf
-from trainer.optimizers import OPTIMIZERS, RowOptimizer
-from trainer.schedule import rate_before_schedule
+from trainer.optimizers.row_optimizer import RowOptimizer
+from trainer.optimizers.row_wise import OPTIMIZERS
+from trainer.optimizers.schedule import peak_learning_rate
 
-# To Keras by `RowOptimizer` itself, and, the last, by `begin`.
-_GIVEN = ('name', 'jit_compile', 'is_legacy_optimizer', 'learning_rate')
+# `RowOptimizer` itself sets these; `begin_step` sets the learning rate.
+_NOT_COPIED = ('name', 'jit_compile', 'is_legacy_optimizer', 'learning_rate')
 
-Gradient = tf.Tensor | tf.IndexedSlices | None
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
+"""Gradient of a variable, or of rows of it; None if the loss does not depend on it."""
 
 
-class Rule:
-    """What an optimizer does to values and slots, wherever those are.
+class UpdateRule:
+    """What an optimizer does to values and slots, wherever these are.
 
-        rule.begin(iterations)
+        rule.begin_step(iterations)
         for gradient, variables in ...:
             rule(gradient, variables)     # variables: the value and its slots
 
     Args:
-        optimizer: whose hyper-parameters it has; its own slots stay as they are.
+        optimizer: Optimizer whose hyper-parameters are used; its own slots do not change.
 
     Raises:
-        UserError: the optimizer goes over whole tables.
+        UserError: The optimizer updates whole tables.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer):
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         if not isinstance(optimizer, RowOptimizer):
             raise UserError(
-                f'On parameter servers an optimizer has to move rows alone, and '
-                f'{type(optimizer).__name__} goes over whole tables: choose one of '
-                f'{", ".join(OPTIMIZERS)}.')
-        self._rate = rate_before_schedule(optimizer)
-        self._optimizer = type(optimizer)(**{
-            name: value for name, value in optimizer.get_config().items()
-            if name not in _GIVEN})
+                'On parameter servers an optimizer must update single rows, but '
+                f'{type(optimizer).__name__} updates whole tables: choose one of '
+                f'{", ".join(OPTIMIZERS)}.'
+            )
+        self._rate = peak_learning_rate(optimizer)
+        self._optimizer = type(optimizer)(
+            **{
+                name: value
+                for name, value in optimizer.get_config().items()
+                if name not in _NOT_COPIED
+            }
+        )
 
-    def begin(self, iterations: tf.Tensor, factor: tf.Tensor | float = 1.0) -> None:
-        """What comes before a step's first variable; in every graph that applies the rule.
+    def begin_step(self, iterations: tf.Tensor, factor: tf.Tensor | float = 1.0) -> None:
+        """Starts a step, in every graph that applies the rule.
 
         Args:
-            iterations: steps before this one.
-            factor: of the learning rate, by which the step's follows a schedule.
+            iterations: Number of steps before this one, int64.
+            factor: Factor of the learning rate, by which it follows a schedule.
         """
-        # Its own variables would be the chief's, read over the network at every step.
+        # The optimizer's own variables are the chief's: every step would read them remotely.
         self._optimizer._iterations = iterations
         self._optimizer._learning_rate = self._rate * factor
         self._optimizer._constants = self._optimizer.constants()
 
-    def prepared(self, gradients: Sequence[Gradient]) -> list[Gradient]:
-        """A step's gradients as the optimizer clips them, and with each row once."""
-        optimizer, there = self._optimizer, [each for each in gradients if each is not None]
-        done = iter(optimizer._deduplicate_sparse_grad(optimizer._clip_gradients(there)))
-        return [None if each is None else next(done) for each in gradients]
+    def prepare(self, gradients: Sequence[Gradient]) -> list[Gradient]:
+        """Clips a step's gradients as the optimizer does, and sums repeated rows."""
+        optimizer = self._optimizer
+        present = [gradient for gradient in gradients if gradient is not None]
+        prepared = iter(optimizer._deduplicate_sparse_grad(optimizer._clip_gradients(present)))
+        return [None if gradient is None else next(prepared) for gradient in gradients]
 
     def __call__(self, gradient: Gradient, variables: Sequence[tf.Variable]) -> None:
-        """Moves the first variable by its gradient, the others being its slots.
+        """Updates a value and its slots.
 
         Args:
-            gradient: of a value, or of some of its rows, each of which is there once.
-            variables: of one shape.
+            gradient: Gradient of the value, or of rows of it without repetitions; None changes
+                nothing.
+            variables: The value, then its slots, all of one shape.
         """
         if isinstance(gradient, tf.IndexedSlices):
-            self._optimizer.apply_to_rows(gradient, variables)
+            self._optimizer.apply_to_rows(gradient, list(variables))
         elif gradient is not None:
-            self._optimizer.apply(gradient, *(each.handle for each in variables))
+            self._optimizer.apply(gradient, *(variable.handle for variable in variables))

@@ -9,205 +9,263 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.distributed.rules import Gradient, Rule
-from trainer.frameworks.core import rows_read
-from trainer.frameworks.moments import domain_led
+from trainer.distributed.rules import Gradient, UpdateRule
+from trainer.frameworks.core.moments import per_domain_variable_ids
+from trainer.frameworks.core.snapshot import has_sparse_gradient
 from trainer.keras import tf
 from trainer.models.base import CTRModel
-from trainer.optimizers import RowOptimizer
+from trainer.optimizers.row_optimizer import RowOptimizer
 
-_BLOCK_BYTES = 64 << 20  # of a table, that travel at once between the chief and a server
+_BLOCK_BYTES = 64 << 20  # maximum size of a transfer between the chief and a server
 
 
-class Part(NamedTuple):
-    """What a server has of some rows: which of its variables, the rows' numbers there, and
-    their values."""
+class ShardRows(NamedTuple):
+    """Rows of one shard.
 
-    place: int
-    numbers: tf.Tensor
+    Attributes:
+        shard: Number of the shard.
+        indices: Indices of the rows in the shard, int64 [n].
+        values: Their values, [n, ...].
+    """
+
+    shard: int
+    indices: tf.Tensor
     values: tf.Tensor
 
 
 class ServerVariable:
-    """A variable on the servers: one of them has it whole, or its rows are dealt out to all,
-    row r to server r mod n, so that the frequent values of a vocabulary, which come first, are
-    spread over them.
+    """A variable on the servers, whole on one of them or sharded by rows over all.
+
+    Row r of a sharded variable is on server r mod n. Vocabularies begin with their frequent
+    values, which are thus spread over the servers.
 
     Args:
-        parts: its variables; of the shapes that `shapes_of_parts` gives.
+        shards: Variables on the servers, of the shapes that `shard_shapes` returns.
     """
 
-    def __init__(self, parts: Sequence[tf.Variable]):
-        self.parts = list(parts)
+    def __init__(self, shards: Sequence[tf.Variable]) -> None:
+        self.shards = list(shards)
 
     def pull(self, rows: tf.Tensor | None = None) -> tf.Tensor:
-        """The value, or some rows of it: int64 [n] to [n, ...]."""
-        if rows is None:
-            return self.parts[0].read_value()
-        count = len(self.parts)
-        if count == 1:
-            return tf.gather(self.parts[0], rows)
-        server = tf.cast(rows % count, tf.int32)
-        asked = tf.dynamic_partition(rows // count, server, count)
-        places = tf.dynamic_partition(tf.range(tf.size(rows)), server, count)
-        return tf.dynamic_stitch(places, [tf.gather(part, numbers) for part, numbers
-                                          in zip(self.parts, asked, strict=True)])
+        """Reads the value, or rows of it.
 
-    def put(self, values: tf.Tensor, rows: tf.Tensor | None = None) -> None:
-        """Replaces the value, or different rows of it."""
+        Args:
+            rows: Indices of the rows, int64 [n], possibly repeated; None reads the variable
+                whole, which must have one shard.
+        """
         if rows is None:
-            self.parts[0].assign(values)
+            return self.shards[0].read_value()
+        count = len(self.shards)
+        if count == 1:
+            return tf.gather(self.shards[0], rows)
+        shard = tf.cast(rows % count, tf.int32)
+        indices = tf.dynamic_partition(rows // count, shard, count)
+        positions = tf.dynamic_partition(tf.range(tf.size(rows)), shard, count)
+        values = [
+            tf.gather(variable, of_shard)
+            for variable, of_shard in zip(self.shards, indices, strict=True)
+        ]
+        return tf.dynamic_stitch(positions, values)
+
+    def assign(self, values: tf.Tensor, rows: tf.Tensor | None = None) -> None:
+        """Replaces the value, or rows of it.
+
+        Args:
+            values: New values.
+            rows: Indices of the rows, without repetitions, int64 [n]; None replaces the
+                variable whole, which must have one shard.
+        """
+        if rows is None:
+            self.shards[0].assign(values)
             return
-        for place, numbers, of_part in self.split(values, rows):
-            self.parts[place].scatter_update(tf.IndexedSlices(of_part, numbers))
+        for shard, indices, of_shard in self.split(values, rows):
+            self.shards[shard].scatter_update(tf.IndexedSlices(of_shard, indices))
 
     def add(self, values: tf.Tensor, rows: tf.Tensor | None = None) -> None:
-        """Adds to the value, or to different rows of it."""
+        """Adds to the value, or to rows of it; arguments as of `assign`."""
         if rows is None:
-            self.parts[0].assign_add(values)
+            self.shards[0].assign_add(values)
             return
-        for place, numbers, of_part in self.split(values, rows):
-            self.parts[place].scatter_add(tf.IndexedSlices(of_part, numbers))
+        for shard, indices, of_shard in self.split(values, rows):
+            self.shards[shard].scatter_add(tf.IndexedSlices(of_shard, indices))
 
-    def split(self, values: tf.Tensor, rows: tf.Tensor) -> Iterator[Part]:
-        """Rows by the server that has them."""
-        count = len(self.parts)
+    def split(self, values: tf.Tensor, rows: tf.Tensor) -> Iterator[ShardRows]:
+        """Splits rows by shard.
+
+        Args:
+            values: Values of the rows, [n, ...].
+            rows: Indices of the rows in the variable, int64 [n].
+        """
+        count = len(self.shards)
         if count == 1:
-            yield Part(0, rows, values)
+            yield ShardRows(0, rows, values)
             return
-        server = tf.cast(rows % count, tf.int32)
-        yield from map(Part, range(count), tf.dynamic_partition(rows // count, server, count),
-                       tf.dynamic_partition(values, server, count))
+        shard = tf.cast(rows % count, tf.int32)
+        yield from map(
+            ShardRows,
+            range(count),
+            tf.dynamic_partition(rows // count, shard, count),
+            tf.dynamic_partition(values, shard, count),
+        )
 
     def load(self, variable: tf.Variable) -> None:
-        """Takes the value of a variable of the chief."""
-        if len(self.parts) == 1 and _bytes(variable) <= _BLOCK_BYTES:
-            self.parts[0].assign(variable)
+        """Copies the value of a variable of the chief to the servers."""
+        if len(self.shards) == 1 and _bytes(variable) <= _BLOCK_BYTES:
+            self.shards[0].assign(variable)
             return
-        for part, numbers, rows in self._blocks(variable):
-            part.scatter_update(tf.IndexedSlices(tf.gather(variable, rows), numbers))
+        for shard, indices, rows in self._blocks(variable):
+            shard.scatter_update(tf.IndexedSlices(tf.gather(variable, rows), indices))
 
     def fetch(self, variable: tf.Variable) -> None:
-        """Gives a variable of the chief its value."""
-        if len(self.parts) == 1 and _bytes(variable) <= _BLOCK_BYTES:
-            variable.assign(tf.identity(self.parts[0]))
+        """Copies the value on the servers to a variable of the chief."""
+        if len(self.shards) == 1 and _bytes(variable) <= _BLOCK_BYTES:
+            variable.assign(tf.identity(self.shards[0]))
             return
-        for part, numbers, rows in self._blocks(variable):
-            variable.scatter_update(tf.IndexedSlices(tf.gather(part, numbers), rows))
+        for shard, indices, rows in self._blocks(variable):
+            variable.scatter_update(tf.IndexedSlices(tf.gather(shard, indices), rows))
 
-    def _blocks(self, variable: tf.Variable
-                ) -> Iterator[tuple[tf.Variable, np.ndarray, np.ndarray]]:
-        """All rows, some at a time: a part, their numbers there and in the variable."""
+    def _blocks(
+        self, variable: tf.Variable
+    ) -> Iterator[tuple[tf.Variable, np.ndarray, np.ndarray]]:
+        """Yields all rows in blocks: a shard, their indices in it and in the variable."""
         size = max(1, _BLOCK_BYTES * variable.shape[0] // max(1, _bytes(variable)))
-        for place, part in enumerate(self.parts):
-            for first in range(0, part.shape[0], size):
-                numbers = np.arange(first, min(first + size, part.shape[0]))
-                yield part, numbers, numbers * len(self.parts) + place
+        for number, shard in enumerate(self.shards):
+            for first in range(0, shard.shape[0], size):
+                indices = np.arange(first, min(first + size, shard.shape[0]))
+                yield shard, indices, indices * len(self.shards) + number
 
 
-def shapes_of_parts(shape: Sequence[int], count: int) -> list[tuple[int, ...]]:
-    """Of the parts of a table whose rows are dealt out to `count` servers."""
+def shard_shapes(shape: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """Returns the shapes of a variable's shards on `count` servers; no shard is empty."""
     count = min(count, shape[0])
-    return [(-(-(shape[0] - place) // count), *shape[1:]) for place in range(count)]
+    return [(-(-(shape[0] - shard) // count), *shape[1:]) for shard in range(count)]
 
 
 class Slots(NamedTuple):
     """An optimizer's slots.
 
     Attributes:
-        of: those of each variable, by its identity, each with the value that it starts from;
-            None for a slot that is not on the servers.
-        iterations: the steps so far; None if they are not on the servers.
+        by_variable: Slots of each variable by its identity, each with its initial value; None
+            for a slot that is not kept on the servers.
+        iterations: Number of steps so far; None if the slots are not kept on the servers.
     """
 
-    of: dict[int, list[tuple[ServerVariable | None, float]]]
+    by_variable: dict[int, list[tuple[ServerVariable | None, float]]]
     iterations: ServerVariable | None
 
 
 NO_SLOTS = Slots({}, None)
 
 
-class Servers:
-    """All variables of a model on the servers, each beside the chief's own.
+class ParameterServers:
+    """All variables of a model on the servers, each with its counterpart on the chief.
 
-    The chief's model is an ordinary one: `load` gives its values to the servers, `fetch`
-    brings theirs back, for validation, checkpoints and the export.
+    The chief's model is an ordinary one. `load` copies its values to the servers, and `fetch`
+    copies them back for validation, checkpoints and the export.
 
     Args:
-        model: with its variables made.
-        strategy: that names the servers; without one the variables are made here, for tests.
-        count: of servers.
+        model: Model with its variables built.
+        strategy: Strategy that names the servers; None creates the variables in this process.
+        count: Number of servers.
     """
 
-    def __init__(self, model: CTRModel,
-                 strategy: tf.distribute.ParameterServerStrategy | None = None,
-                 count: int = 1):
+    def __init__(
+        self,
+        model: CTRModel,
+        strategy: tf.distribute.ParameterServerStrategy | None = None,
+        count: int = 1,
+    ) -> None:
         self.model = model
         self._strategy, self._count = strategy, count
         self._pairs: list[tuple[tf.Variable, ServerVariable]] = []
         trainable = list(model.trainable_variables)
-        led = domain_led(model)
-        self._by_row = {
-            **{id(variable): by_row for variable, by_row
-               in zip(trainable, rows_read(model, trainable), strict=True)},
-            **{id(variable): id(variable) in led for variable in model.non_trainable_variables}}
-        self._of = {id(variable): self._make(variable, self._by_row[id(variable)])
-                    for variable in model.variables}
+        per_domain = per_domain_variable_ids(model)
+        sparse = zip(trainable, has_sparse_gradient(model, trainable), strict=True)
+        self._row_wise = {id(variable): is_sparse for variable, is_sparse in sparse} | {
+            id(variable): id(variable) in per_domain
+            for variable in model.non_trainable_variables
+        }
+        self._by_variable = {
+            id(variable): self._create(variable, self._row_wise[id(variable)])
+            for variable in model.variables
+        }
 
     def __getitem__(self, variable: tf.Variable) -> ServerVariable:
-        """What stands for a variable of the model."""
-        return self._of[id(variable)]
+        """Returns the counterpart of a variable of the model."""
+        return self._by_variable[id(variable)]
 
-    def by_row(self, variable: tf.Variable) -> bool:
-        """Whether a variable is read by rows, and dealt out."""
-        return self._by_row[id(variable)]
+    def is_row_wise(self, variable: tf.Variable) -> bool:
+        """Tells whether a variable is read by rows, and therefore sharded by rows."""
+        return self._row_wise[id(variable)]
 
-    def slots(self, optimizer: RowOptimizer, variables: Sequence[tf.Variable],
-              keep: bool = True) -> Slots:
-        """Makes an optimizer's slots for some variables, beside them.
+    def slots(
+        self, optimizer: RowOptimizer, variables: Sequence[tf.Variable], keep: bool = True
+    ) -> Slots:
+        """Creates an optimizer's slots, on the servers of their variables.
 
         Args:
-            optimizer: built for the variables; `load` and `fetch` are of its slots too.
-            variables: of the model.
-            keep: whether the servers have them.
+            optimizer: Optimizer, built for the variables; `load` and `fetch` copy its slots.
+            variables: Variables of the model.
+            keep: Whether the servers keep the slots; if not, each inner loop has its own.
         """
-        def made(slot, variable):
-            return self._make(slot, self.by_row(variable), self[variable]) if keep else None
-        of = {id(variable): [(made(slot, variable), initial)
-                             for slot, initial in optimizer.slots_of(variable)]
-              for variable in variables}
-        return Slots(of, self._make(optimizer.iterations, False) if keep else None)
+
+        def create(slot: tf.Variable, variable: tf.Variable) -> ServerVariable | None:
+            if not keep:
+                return None
+            return self._create(slot, self.is_row_wise(variable), self[variable])
+
+        by_variable = {
+            id(variable): [
+                (create(slot, variable), initial)
+                for slot, initial in optimizer.slots_of(variable)
+            ]
+            for variable in variables
+        }
+        return Slots(by_variable, self._create(optimizer.iterations, False) if keep else None)
 
     def load(self, variables: Sequence[tf.Variable] | None = None) -> None:
-        """Gives the servers the chief's values, all of them or of some variables."""
-        wanted = None if variables is None else {id(variable) for variable in variables}
+        """Copies the chief's values to the servers.
+
+        Args:
+            variables: Variables to copy; None copies all, with the slots.
+        """
+        chosen = None if variables is None else {id(variable) for variable in variables}
         for variable, remote in self._pairs:
-            if wanted is None or id(variable) in wanted:
+            if chosen is None or id(variable) in chosen:
                 remote.load(variable)
 
     def fetch(self) -> None:
-        """Gives the chief the servers' values."""
+        """Copies the servers' values to the chief."""
         for variable, remote in self._pairs:
             remote.fetch(variable)
 
-    def _make(self, variable: tf.Variable, by_row: bool,
-              beside: ServerVariable | None = None) -> ServerVariable:
-        shapes = (shapes_of_parts(variable.shape, self._count) if by_row
-                  else [tuple(variable.shape)])
-        neighbors = beside.parts if beside else itertools.repeat(None, len(shapes))
-        parts = []
+    def _create(
+        self, variable: tf.Variable, row_wise: bool, colocate_with: ServerVariable | None = None
+    ) -> ServerVariable:
+        shapes = (
+            shard_shapes(variable.shape, self._count) if row_wise else [tuple(variable.shape)]
+        )
+        neighbors = (
+            colocate_with.shards if colocate_with else itertools.repeat(None, len(shapes))
+        )
+        shards = []
         for shape, neighbor in zip(shapes, neighbors, strict=True):
-            with self._place(neighbor):
-                parts.append(tf.Variable(
-                    lambda shape=shape: tf.zeros(shape, variable.dtype), shape=shape,
-                    dtype=variable.dtype, trainable=False))
-        made = ServerVariable(parts)
-        self._pairs.append((variable, made))
-        return made
+            with self._device(neighbor):
+                shards.append(
+                    tf.Variable(
+                        lambda shape=shape: tf.zeros(shape, variable.dtype),
+                        shape=shape,
+                        dtype=variable.dtype,
+                        trainable=False,
+                    )
+                )
+        remote = ServerVariable(shards)
+        self._pairs.append((variable, remote))
+        return remote
 
     @contextlib.contextmanager
-    def _place(self, neighbor: tf.Variable | None) -> Iterator[None]:
-        """The next server in turn, or the one that has a variable."""
+    def _device(self, neighbor: tf.Variable | None) -> Iterator[None]:
+        """Context that creates variables on a neighbor's server, or on the next server."""
         if self._strategy is None:
             yield
         elif neighbor is None:
@@ -219,49 +277,64 @@ class Servers:
 
 
 class ServerOptimizer:
-    """An optimizer that runs on the servers: gradients travel there, slots never do.
+    """An optimizer that runs on the servers: it receives gradients, and slots never travel.
 
     Args:
-        servers: of the variables.
-        optimizer: built for the variables; `load` and `fetch` are of its slots.
-        variables: of the model.
+        servers: Servers of the variables.
+        optimizer: Optimizer built for the variables; `load` and `fetch` of the servers copy its
+            slots.
+        variables: Variables of the model.
     """
 
-    def __init__(self, servers: Servers, optimizer: RowOptimizer,
-                 variables: Sequence[tf.Variable]):
+    def __init__(
+        self,
+        servers: ParameterServers,
+        optimizer: RowOptimizer,
+        variables: Sequence[tf.Variable],
+    ) -> None:
         self._servers = servers
-        self._rule = Rule(optimizer)
-        self._slots = servers.slots(optimizer, variables)
+        self._rule = UpdateRule(optimizer)
+        slots = servers.slots(optimizer, variables)
+        assert slots.iterations is not None
+        self._iterations = slots.iterations
+        self._slots = {
+            key: [slot for slot, _ in of_variable if slot is not None]
+            for key, of_variable in slots.by_variable.items()
+        }
 
-    def apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]],
-              factor: tf.Tensor | float = 1.0) -> None:
-        """One step, in the graph of a function.
+    def apply(
+        self, gradients: Sequence[tuple[Gradient, tf.Variable]], factor: tf.Tensor | float = 1.0
+    ) -> None:
+        """Takes one step, in the graph of a function.
 
         Args:
-            gradients: with the variables of the model; of a variable that is read by rows,
-                `tf.IndexedSlices`.
-            factor: of the learning rate.
+            gradients: Gradients with their variables of the model; those of variables that are
+                read by rows are `tf.IndexedSlices`.
+            factor: Factor of the learning rate.
         """
-        done = self._rule.prepared([gradient for gradient, _ in gradients])
-        self._rule.begin(self._slots.iterations.pull(), factor)
-        for gradient, (_, variable) in zip(done, gradients, strict=True):
+        prepared = self._rule.prepare([gradient for gradient, _ in gradients])
+        self._rule.begin_step(self._iterations.pull(), factor)
+        for gradient, (_, variable) in zip(prepared, gradients, strict=True):
             if gradient is not None:
                 self._apply(gradient, variable)
-        self._slots.iterations.add(tf.constant(1, tf.int64))
+        self._iterations.add(tf.constant(1, tf.int64))
 
     def _apply(self, gradient: Gradient, variable: tf.Variable) -> None:
-        remote = self._servers[variable]
-        slots = [slot.parts for slot, _ in self._slots.of[id(variable)]]
-        if not self._servers.by_row(variable):
-            with tf.device(remote.parts[0].device):
-                self._rule(tf.convert_to_tensor(gradient),
-                           [remote.parts[0], *(parts[0] for parts in slots)])
+        remotes = [self._servers[variable], *self._slots[id(variable)]]
+        if not self._servers.is_row_wise(variable):
+            with tf.device(remotes[0].shards[0].device):
+                self._rule(
+                    tf.convert_to_tensor(gradient), [remote.shards[0] for remote in remotes]
+                )
             return
+        assert gradient is not None
         rows = tf.cast(gradient.indices, tf.int64)
-        for place, numbers, values in remote.split(gradient.values, rows):
-            with tf.device(remote.parts[place].device):
-                self._rule(tf.IndexedSlices(values, numbers),
-                           [remote.parts[place], *(parts[place] for parts in slots)])
+        for shard, indices, values in remotes[0].split(gradient.values, rows):
+            with tf.device(remotes[0].shards[shard].device):
+                self._rule(
+                    tf.IndexedSlices(values, indices),
+                    [remote.shards[shard] for remote in remotes],
+                )
 
 
 def _bytes(variable: tf.Variable) -> int:

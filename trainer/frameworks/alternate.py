@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainer.examples import prefetch
-from trainer.frameworks.base import Framework, Progress
-from trainer.frameworks.moments import SharedMoments
-from trainer.frameworks.order import domain_order, one_after_another
-from trainer.step import TrainStep
+from trainer.data.prefetch import prefetch
+from trainer.frameworks.core.base import Framework, StepReport
+from trainer.frameworks.core.moments import SharedMoments
+from trainer.frameworks.core.order import domain_by_domain, domain_order
+from trainer.loop.step import TrainStep
 
 
 class Alternate(Framework):
-    """One-by-one training (MAMDR V-B): a pass over each domain's rows, domain after domain,
-    in an order drawn anew for every epoch.
+    """Passes over the rows of one domain after another (one-by-one training, MAMDR V-B).
 
-    Batches are of one domain each, whatever the run's `batches`. A position is a batch.
+    The order of the domains is drawn for every epoch. Batches are of one domain each, whatever
+    `train.batching`. The positions of an epoch are its batches.
+
+    Attributes:
+        moments: Measures the shared moments at the end of an epoch.
     """
 
     def prepare(self) -> None:
         self.step = self.make_step()
-        self.moments = SharedMoments(self.model, self.examples, self.config.batch_size,
-                                     self.config.seed)
+        self.moments = SharedMoments(
+            self.model, self.examples, self.config.batch_size, self.config.seed
+        )
 
     def make_step(self) -> TrainStep:
-        """The step that every batch takes."""
+        """Creates the training step."""
         return TrainStep(self.model, self.optimizer, xla=self.config.xla)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[StepReport]:
         size, seed = self.config.batch_size, self.config.seed
         order = domain_order(self.examples, seed, number)
         total = self.examples.num_batches(size)
-        batches = prefetch(one_after_another(self.examples, order, number, size, seed, start))
+        batches = prefetch(domain_by_domain(self.examples, order, number, size, seed, start))
         if start == 0:
             self.begin_loop()
         for position, batch in enumerate(batches, start + 1):
@@ -39,10 +43,10 @@ class Alternate(Framework):
             if position == total:
                 self.end_loop()
                 self.moments.measure(number)
-            yield Progress(position, loss, batch['click'].shape[0])
+            yield StepReport(position, loss, batch['click'].shape[0])
 
     def begin_loop(self) -> None:
-        """What comes before the first domain of an epoch."""
+        """Runs before the first batch of an epoch."""
 
     def end_loop(self) -> None:
-        """What comes after its last one."""
+        """Runs after the last batch of an epoch."""

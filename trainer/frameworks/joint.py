@@ -1,31 +1,34 @@
-"""Joint training: every batch moves the one model."""
+"""Joint training: every batch updates one model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainer.examples import Batch, prefetch
-from trainer.frameworks.base import Framework, Progress
-from trainer.step import TrainStep
-from trainer.stream import Stream
+from trainer.data.batching import Batch
+from trainer.data.prefetch import prefetch
+from trainer.data.stream import Stream
+from trainer.frameworks.core.base import Framework, StepReport
+from trainer.loop.step import TrainStep
 
 
 class Joint(Framework):
-    """Batches of one domain each, in proportion to the domains (STAR 3.2), or mixed ones.
+    """Trains one model on batches of all domains.
 
-    With `stream_rows` they come in the order of time, through a shuffled window (STAR 4.4).
+    Batches are of one domain each, drawn in proportion to the domains' sizes (STAR 3.2), or
+    mixed. With `streaming_buffer_size`, they are read in order of time, through a shuffle
+    buffer (STAR 4.4).
     """
 
     def prepare(self) -> None:
         self.step = TrainStep(self.model, self.optimizer, xla=self.config.xla)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Progress]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[StepReport]:
         for position, batch in enumerate(prefetch(self._batches(number, start)), start + 1):
-            yield Progress(position, self.step(batch), batch['click'].shape[0])
+            yield StepReport(position, self.step(batch), batch['click'].shape[0])
 
     def _batches(self, number: int, start: int) -> Iterator[Batch]:
-        size, kind = self.config.batch_size, self.config.batches or self.model.batches
-        if self.config.stream_rows:
-            stream = Stream(self.examples, self.config.stream_rows, self.config.seed)
+        size, kind = self.config.batch_size, self.config.batching or self.model.batches
+        if self.config.streaming_buffer_size:
+            stream = Stream(self.examples, self.config.streaming_buffer_size, self.config.seed)
             return stream.batches(size, kind, start)
         return self.examples.epoch(number, size, kind, self.config.seed, start)

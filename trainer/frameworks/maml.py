@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import Field
 
-from beam_jobs.options import setting
-from trainer.examples import Batch
-from trainer.frameworks.gradient_step import Gradient, rows_once, total
-from trainer.frameworks.grouped import Grouped, GroupOptions, mean_loss
-from trainer.frameworks.look_ahead import look_ahead
+from trainer.data.batching import Batch
+from trainer.frameworks.core.gradient_step import Gradient, deduplicate_gradient, weighted_sum
+from trainer.frameworks.core.look_ahead import look_ahead
+from trainer.frameworks.core.multi_domain import (
+    MultiDomainFramework,
+    MultiDomainOptions,
+    mean_loss,
+)
 from trainer.keras import tf
 
 
-class MAML(Grouped):
-    """Finn et al., Model-Agnostic Meta-Learning, 2017, algorithm 2, a domain a task:
+class MAML(MultiDomainFramework):
+    """Model-agnostic meta-learning: gradients after a trial step.
+
+    Finn et al., Model-Agnostic Meta-Learning, 2017, algorithm 2, with the domains as tasks:
 
         theta'_i <- theta - alpha grad L(theta, support_i)
         theta <- theta - beta grad sum_i L(theta'_i, query_i)
 
-    Support and query are the halves of a batch, of different rows. A batch of one row has no
-    support: its theta' is theta. The update is by the run's optimizer.
+    Support and query are the two halves of a batch. A batch of one row has no support, and its
+    theta' is theta. The second line is a step of the run's optimizer.
     """
 
-    @dataclass(frozen=True)
-    class Options(GroupOptions):
-        """The look-ahead.
+    class Options(MultiDomainOptions):
+        """Options of MAML."""
 
-        Attributes:
-            inner_rate: alpha.
-            second_order: differentiate through theta', as the paper does; otherwise its
-                first-order approximation (5.2), at half the cost.
-        """
+        inner_learning_rate: float = Field(
+            default=0.01, gt=0, description='Learning rate alpha of the look-ahead.'
+        )
+        second_order: bool = Field(
+            default=False,
+            description="Whether to differentiate through theta', as the paper does; the "
+            'first-order approximation (5.2) takes half the time.',
+        )
 
-        inner_rate: float = setting(0.01, above=0)
-        second_order: bool = False
+    options: Options
 
     def combine(self, batches: list[Batch], key: tuple[int, int]) -> tuple[tf.Tensor, Gradient]:
         losses, gradients = [], []
@@ -43,20 +49,37 @@ class MAML(Grouped):
                 loss, gradient = self.step.gradient(query)
             else:
                 (loss,), gradient = look_ahead(
-                    self.step, [support], self.step.gradient(support)[1], [query],
-                    self.options.inner_rate, self.options.second_order)
+                    self.step,
+                    [support],
+                    self.step.gradient(support)[1],
+                    [query],
+                    self.options.inner_learning_rate,
+                    self.options.second_order,
+                )
             losses.append(loss)
             gradients.append(gradient)
-        return (mean_loss(losses, batches),
-                rows_once(total(gradients, [1.0] * len(gradients))))
+        return (
+            mean_loss(losses, batches),
+            deduplicate_gradient(weighted_sum(gradients, [1.0] * len(gradients))),
+        )
 
 
 def halves(batch: Batch) -> tuple[Batch | None, Batch]:
-    """Support and query of a batch of one domain; no support where it has one row."""
+    """Splits a batch of one domain into support and query.
+
+    Args:
+        batch: Batch of one domain.
+
+    Returns:
+        The support, None for a batch of one row, and the query.
+    """
     rows = batch['click'].shape[0]
     half = rows // 2
 
-    def part(first, last):
-        return {name: values if name == 'domain' else values[first:last]
-                for name, values in batch.items()}
+    def part(begin: int, end: int) -> Batch:
+        return {
+            name: values if name == 'domain' else values[begin:end]
+            for name, values in batch.items()
+        }
+
     return (part(0, half) if half else None), part(half, rows)

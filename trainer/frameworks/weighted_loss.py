@@ -1,80 +1,97 @@
-"""Losses weighted by learned uncertainties."""
+"""Weighted loss (Kendall et al.)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from beam_jobs.options import setting
+from pydantic import Field
+
 from trainer.frameworks.joint import Joint
 from trainer.keras import keras, tf
+from trainer.loop.step import TrainStep
 from trainer.models.base import CTRModel
-from trainer.step import TrainStep
 
 
 class WeightedLoss(Joint):
-    """Kendall et al., Multi-Task Learning Using Uncertainty, 2018, equation 10, a domain a
-    task:
+    """Joint training with losses weighted by learned uncertainties.
+
+    Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, 2018, equation 10,
+    with the domains as tasks:
 
         L = sum_i L_i / sigma_i^2 + log sigma_i
 
-    for every row by its domain. s_i = log sigma_i^2 is learned with the model, by the same
-    optimizer, and kept within +- log(max_weight): without a bound, a domain that is learned
-    to the last row has a weight that grows for ever, and one that cannot be learned fades.
+    for every row by its domain. s_i = log sigma_i^2 is trained with the model, by the same
+    optimizer, and clipped to +- log(max_weight): without a bound, the weight of a domain that
+    is fitted perfectly grows indefinitely, and that of one that cannot be learned vanishes.
     """
 
-    @dataclass(frozen=True)
-    class Options:
-        """The weights.
+    class Options(Joint.Options):
+        """Options of the weighted loss."""
 
-        Attributes:
-            max_weight: the greatest weight 1 / sigma^2 of a domain; its inverse is the least.
-        """
+        max_weight: float = Field(
+            default=5.0,
+            gt=1,
+            description='Maximum weight 1 / sigma^2 of a domain; its inverse is the minimum.',
+        )
 
-        max_weight: float = setting(5.0, above=1)
+    options: Options
+    step: WeightedStep
 
     def prepare(self) -> None:
-        self.step = WeightedStep(self.model, self.optimizer,
-                                 math.log(self.options.max_weight), self.config.xla)
+        self.step = WeightedStep(
+            self.model, self.optimizer, math.log(self.options.max_weight), self.config.xla
+        )
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), 'log_variance': self.step.log_variance}
 
 
 class WeightedStep(TrainStep):
-    """A step of the weighted loss.
+    """Training step of the weighted loss.
 
     Args:
-        model: with its variables made.
-        optimizer: of the model and of the uncertainties.
-        bound: of the absolute value of s.
-        xla: as of `TrainStep`.
+        model: Model, already built.
+        optimizer: Optimizer of the model and of the uncertainties.
+        bound: Bound of the absolute value of s.
+        xla: Whether to compile the gradients with XLA, as for `TrainStep`.
 
     Attributes:
-        log_variance: s of every domain, [num_domains], from 0.
+        log_variance: Variable s = log sigma^2, float32 [num_domains], initially 0.
     """
 
-    def __init__(self, model: CTRModel, optimizer: keras.optimizers.Optimizer, bound: float,
-                 xla: bool = False):
+    def __init__(
+        self,
+        model: CTRModel,
+        optimizer: keras.optimizers.Optimizer,
+        bound: float,
+        xla: bool = False,
+    ):
         self.log_variance = tf.Variable(
-            tf.zeros([model.num_domains]), name='log_variance',
-            constraint=lambda value: tf.clip_by_value(value, -bound, bound))
-        super().__init__(model, optimizer, [*model.trainable_variables, self.log_variance],
-                         xla)
+            tf.zeros([model.num_domains]),
+            name='log_variance',
+            constraint=lambda value: tf.clip_by_value(value, -bound, bound),
+        )
+        super().__init__(model, optimizer, [*model.trainable_variables, self.log_variance], xla)
 
-    def _gradients(self, features, click):
+    def _gradients(
+        self, features: dict[str, tf.Tensor], click: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor | tf.IndexedSlices | None]]:
         with tf.GradientTape() as tape:
             loss, weighted = self._losses(features, click)
             target = self.optimizer.get_scaled_loss(weighted) if self._scaled else weighted
         return loss, tape.gradient(target, self.variables)
 
-    def _losses(self, features, click):
-        """The plain loss, for the logs, and the weighted one."""
+    def _losses(
+        self, features: dict[str, tf.Tensor], click: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the unweighted loss, for the logs, and the weighted one."""
         model = self.model
         logits = model(features, training=True)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(click, logits)
         s = tf.gather(self.log_variance, features['domain'])
         extra = sum(tf.cast(extra, tf.float32) for extra in model.losses)
-        return (tf.reduce_mean(losses) + extra,
-                tf.reduce_mean(tf.exp(-s) * losses + s / 2) + extra)
+        return (
+            tf.reduce_mean(losses) + extra,
+            tf.reduce_mean(tf.exp(-s) * losses + s / 2) + extra,
+        )

@@ -1,0 +1,1 @@
+"""Exporting, loading and pushing models."""

@@ -1,0 +1,1 @@
+"""Parts of the training loop: steps, checkpoints, validation, TensorBoard."""
