@@ -1,1 +1,1 @@
-"""The Kubeflow components: each a thin face on one function of beam_jobs or trainer."""
+"""The Kubeflow components: each calls one function of beam_jobs or trainer."""

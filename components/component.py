@@ -1,11 +1,13 @@
-"""How every component of the project is made."""
+"""The `@dsl.component` decorator with the settings that all components share."""
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from kfp import dsl
 
-# Lightweight components: the image (on a cluster) or the current environment (locally)
-# already holds the project, so nothing is installed when a step starts.
-component: Callable = functools.partial(
-    dsl.component, base_image='mdctr/python-pipeline:0.1.0', install_kfp_package=False)
+# Lightweight components. The project is already installed in the image (on a cluster) or in the
+# current environment (locally), so a step installs nothing when it starts.
+component: Callable[[Callable[..., Any]], Callable[..., Any]] = functools.partial(
+    dsl.component, base_image='mdctr/python-pipeline:0.1.0', install_kfp_package=False
+)

@@ -1,25 +1,37 @@
-"""Raw log and pushed models to the next period of a continual pipeline."""
+"""The component that finds the next period of a continual pipeline."""
+
+from kfp import dsl
 
 from components.component import component
 
 
 @component
-def find_period(name: str, dataset_config: str, config: str, evaluate_config: str,
-                workspace: str, beam_args: list) -> str:
-    """Finds the period that is to be trained next, and extends the dataset up to it.
+def find_period(
+    name: str,
+    dataset_config: str,
+    config: str,
+    evaluate_config: str,
+    workspace: str,
+    beam_args: list,
+    history: dsl.Output[dsl.Markdown],
+) -> str:
+    """Finds the next period with a model to train, and extends the dataset up to it.
 
     Args:
-        name: the configuration's name.
-        dataset_config: the `dataset` section, as JSON.
-        config: the `continual` section, as JSON.
-        evaluate_config: the `evaluate` section, as JSON.
-        workspace: the directory that the steps of a pipeline share.
-        beam_args: ordinary Beam options; empty runs in memory.
+        name: Name of the configuration.
+        dataset_config: `dataset` section, as JSON.
+        config: `continual` section, as JSON.
+        evaluate_config: `evaluate` section, as JSON.
+        workspace: Directory that the steps share.
+        beam_args: Beam options; if empty, the jobs run in memory.
+        history: Table of the models that were evaluated so far, below what the run reports of
+            the raw log.
 
     Returns:
-        The period's number; '' where there is no new day.
+        Number of the period; '' if there is none.
     """
     from components.continual.steps import find_period_step
 
-    return find_period_step(name, dataset_config, config, evaluate_config, workspace,
-                            beam_args)
+    return find_period_step(
+        name, dataset_config, config, evaluate_config, workspace, beam_args, history
+    )

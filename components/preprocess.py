@@ -1,4 +1,4 @@
-"""Raw logs to a dataset."""
+"""Component: builds the dataset from raw logs."""
 
 from kfp import dsl
 
@@ -6,16 +6,17 @@ from components.component import component
 
 
 @component
-def preprocess(name: str, config: str, workspace: str, beam_args: list,
-               dataset: dsl.Output[dsl.Dataset]):
-    """Builds the dataset with Beam, or finds it built already from the same source.
+def preprocess(
+    name: str, config: str, workspace: str, beam_args: list, dataset: dsl.Output[dsl.Dataset]
+) -> None:
+    """Builds the dataset with Beam, unless it is already up to date.
 
     Args:
-        name: the configuration's name, and the dataset's.
-        config: the `dataset` section, as JSON.
-        workspace: the directory that the steps of a pipeline share.
-        beam_args: ordinary Beam options; empty runs in memory.
-        dataset: the dataset's directory in the workspace.
+        name: Name of the configuration and of the dataset.
+        config: Section `dataset`, as JSON.
+        workspace: Directory that the steps of a pipeline share.
+        beam_args: Beam options; if empty, the Beam job runs in memory.
+        dataset: Location of the dataset in the workspace.
     """
     from components.steps import preprocess_step
 

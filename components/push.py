@@ -1,4 +1,4 @@
-"""Blessed model to the directory that is served."""
+"""Component: pushes a blessed model to the directory of the model server."""
 
 from kfp import dsl
 
@@ -6,16 +6,21 @@ from components.component import component
 
 
 @component
-def push(name: str, workspace: str, model: dsl.Input[dsl.Model],
-         evaluation: dsl.Input[dsl.Artifact], pushed: dsl.Output[dsl.Model]):
+def push(
+    name: str,
+    workspace: str,
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    pushed: dsl.Output[dsl.Model],
+) -> None:
     """Pushes the model as the next version if its evaluation blessed it.
 
     Args:
-        name: the pushed model's name.
-        workspace: the directory that the steps of a pipeline share.
-        model: the exported SavedModel.
-        evaluation: the evaluation, whose verdict decides.
-        pushed: the version's directory; what was decided and why in the metadata.
+        name: Name of the pushed model.
+        workspace: Directory that the steps of a pipeline share.
+        model: Location of the exported SavedModel.
+        evaluation: Location of the evaluation, which decides.
+        pushed: Location of the version; the metadata has the decision and its reason.
     """
     from components.steps import push_step
 

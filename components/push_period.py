@@ -1,4 +1,4 @@
-"""Blessed model of a period to the directory that is served."""
+"""The component that pushes the blessed model of a period."""
 
 from kfp import dsl
 
@@ -6,19 +6,20 @@ from components.component import component
 
 
 @component
-def push_period(name: str, attempt: str, config: str, workspace: str,
-                pushed: dsl.Output[dsl.Model]) -> str:
-    """Pushes the model if it is blessed and none was pushed since it was trained.
+def push_period(
+    name: str, attempt: str, config: str, workspace: str, pushed: dsl.Output[dsl.Model]
+) -> str:
+    """Pushes the model if it is blessed and no other was pushed since it was planned.
 
     Args:
-        name: the configuration's name.
-        attempt: of `evaluate_period`; '' does nothing.
-        config: the `continual` section, as JSON.
-        workspace: the directory that the steps of a pipeline share.
-        pushed: the version's directory; what was decided and why in the metadata.
+        name: Name of the configuration.
+        attempt: Output of `evaluate_period`; '' does nothing.
+        config: `continual` section, as JSON.
+        workspace: Directory that the steps share.
+        pushed: Location of the version, with the decision and its reason in the metadata.
 
     Returns:
-        What came of it, in one sentence.
+        The outcome in one sentence.
     """
     from components.continual.steps import push_period_step
 

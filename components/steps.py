@@ -1,202 +1,286 @@
-"""What the bodies of the components call: a function of the project, told in artifacts.
+"""The functions that the bodies of the components call.
 
-A component's body sees none of its module's globals, so the bodies hold one call each and the
-work of naming directories and filling in metadata is here, where it can be imported.
+Each calls a function of `beam_jobs` or `trainer`, and writes the artifacts and their metadata.
+The body of a component cannot use the globals of its module, so it only imports and calls one
+of these functions.
 """
 
-import contextlib
-import hashlib
 import json
 import os
-import shutil
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from beam_jobs.errors import UserError
+from components.artifacts import (
+    Location,
+    dataset_location,
+    directory_location,
+    evaluation_location,
+    model_location,
+    read_dataset,
+    read_evaluation,
+    read_model,
+    set_metadata,
+    write_location,
+)
+from components.metric_artifacts import domain_table, log_metrics
+from components.step import step
+from mdctr import storage
+from mdctr.errors import UserError
+from mdctr.workspace import (
+    cache_directory,
+    dataset_directory,
+    evaluation_directory,
+    models_directory,
+    run_directory,
+    validation_directory,
+)
 
 if TYPE_CHECKING:
     from kfp import dsl
 
-# Where a step leaves the sentence of its error for the command that started the run.
-ERROR_FILE = 'MDCTR_ERROR_FILE'
+    from mdctr.manifest import Manifest
+
+_MAX_ANOMALIES = 50
 
 
-def quiet_libraries() -> None:
-    """Shows this project's progress and warnings, not the libraries' notes to themselves."""
-    import logging
-    import warnings
+def preprocess_step(
+    name: str, config: str, workspace: str, beam_args: list[str], dataset: 'dsl.Dataset'
+) -> None:
+    """Builds the dataset and writes its artifact."""
+    with step(workspace, dataset):
+        from beam_jobs.build.pipeline import build_dataset
+        from beam_jobs.config import DatasetConfig
+        from mdctr.settings import parse
 
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    warnings.simplefilter('ignore')
-    logging.basicConfig(format='%(asctime)s  %(message)s', datefmt='%H:%M:%S',
-                        stream=sys.stdout)
-    logging.getLogger().setLevel(logging.ERROR)
-    for ours in ('beam_jobs', 'trainer', 'components', 'pipeline'):
-        logging.getLogger(ours).setLevel(logging.INFO)
-
-
-@contextlib.contextmanager
-def sentences() -> Iterator[None]:
-    """Ends the step with one sentence where a user's input is at fault, not a traceback."""
-    quiet_libraries()
-    try:
-        yield
-    except UserError as error:
-        path = os.environ.get(ERROR_FILE)
-        if path:
-            with open(path, 'w', encoding='utf-8') as file:
-                file.write(str(error))
-        sys.exit(f'mdctr: {error}')
+        settings = parse(DatasetConfig, json.loads(config), 'the parameter config')
+        built = build_dataset(
+            settings,
+            name,
+            dataset_directory(workspace, name),
+            cache_directory(workspace),
+            beam_args=beam_args,
+        )
+        write_location(dataset, dataset_location(built.directory))
+        describe_dataset(dataset, built.manifest)
 
 
-def cache_directory(workspace: str) -> str:
-    """Where fetched raw data is kept."""
-    return os.path.join(workspace, 'cache')
+def describe_dataset(dataset: 'dsl.Dataset', manifest: 'Manifest') -> None:
+    """Sets the metadata of a dataset artifact."""
+    splits = manifest.splits.values()
+    examples = sum(sum(split.examples.values()) for split in splits)
+    clicks = sum(sum(split.clicks.values()) for split in splits)
+    set_metadata(
+        dataset,
+        {
+            'name': manifest.name,
+            'fingerprint': manifest.fingerprint,
+            'first day': min(split.days[0] for split in splits),
+            'last day': max(split.days[1] for split in splits),
+            'splits': len(manifest.splits),
+            'domains': len(manifest.domains),
+            'features': len(manifest.features),
+            'examples': examples,
+            'clicks': clicks,
+            'CTR': clicks / examples if examples else None,
+            'rows read': manifest.rows.read,
+            'rows rejected': manifest.rows.rejected,
+        },
+    )
 
 
-def dataset_directory(workspace: str, name: str) -> str:
-    """Where the dataset of the configuration `name` is built."""
-    return os.path.join(workspace, 'datasets', name)
+def validate_step(
+    name: str,
+    config: str,
+    workspace: str,
+    dataset: 'dsl.Dataset',
+    validation: 'dsl.Artifact',
+    report: 'dsl.HTML',
+) -> None:
+    """Validates the dataset; anomalies end the step after the report has been written.
 
-
-def models_directory(workspace: str) -> str:
-    """The directory above the pushed models' names."""
-    return os.path.join(workspace, 'models')
-
-
-def run_directory(workspace: str, name: str, fingerprint: str, config: Any) -> str:
-    """The directory of the training run to begin or to go on with.
-
-    Runs of the same data and settings are numbered. The last one is gone on with unless it
-    is finished, so that a killed run continues under its own, stable name and a finished one
-    is never overwritten.
+    Kubeflow does not show the artifacts of a failed step, so the anomalies are also printed.
     """
-    from beam_jobs.options import to_mapping
+    with step(workspace, validation):
+        from beam_jobs.validation.config import DataValidationConfig
+        from beam_jobs.validation.validate import validate_dataset
+        from mdctr.settings import parse
 
-    settings = json.dumps([fingerprint, to_mapping(config)], sort_keys=True)
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-    parent = os.path.join(workspace, 'training', name)
-    number = 1
-    while True:
-        path = os.path.join(parent, f'{config.model.name}-{config.framework}-{digest}-{number}')
-        if not os.path.exists(os.path.join(path, 'export', 'model.json')):
-            return path
-        number += 1
-
-
-def preprocess_step(name: str, config: str, workspace: str, beam_args: list[str],
-                    dataset: 'dsl.Dataset') -> None:
-    """Builds the dataset and describes it in the artifact's metadata."""
-    from beam_jobs.build import build_dataset
-    from beam_jobs.config import DatasetConfig
-    from beam_jobs.options import from_mapping
-
-    with sentences():
-        settings = from_mapping(DatasetConfig, json.loads(config), 'the parameter config')
-        directory = dataset_directory(workspace, name)
-        manifest = build_dataset(settings, name, directory, cache_directory(workspace),
-                                 beam_args=beam_args)
-    dataset.uri = directory
-    dataset.metadata.update({
-        'fingerprint': manifest.fingerprint,
-        'domains': len(manifest.domains),
-        'rows read': manifest.rows.read,
-        'rows rejected': manifest.rows.rejected,
-        **{f'{split} examples': sum(of.examples.values())
-           for split, of in manifest.splits.items()},
-        **{f'{split} clicks': sum(of.clicks.values()) for split, of in manifest.splits.items()},
-    })
+        settings = parse(DataValidationConfig, json.loads(config), 'the parameter config')
+        directory = validation_directory(workspace, name, validation.uri)
+        result = validate_dataset(read_dataset(dataset), directory, settings)
+        report_path = storage.join(directory, 'report.html')
+        copy_file(report_path, report)
+        write_location(validation, directory_location(directory))
+        set_metadata(
+            validation,
+            {
+                'anomalies': len(result.anomalies),
+                'warnings': len(result.warnings),
+                'outcome': result.message,
+            },
+        )
+        if result.anomalies:
+            for sentence in result.anomalies[:_MAX_ANOMALIES]:
+                print(f'- {sentence}')
+            raise UserError(f'{result.message} The report is {report_path}.')
+    print(result.message)
 
 
-def validate_step(config: str, dataset: 'dsl.Dataset', validation: 'dsl.Artifact',
-                  report: 'dsl.HTML') -> None:
-    """Validates the dataset; anomalies end the step, after the report is written."""
-    from beam_jobs.judge_config import ValidateConfig
-    from beam_jobs.options import from_mapping
-    from beam_jobs.validate import validate_dataset
+def train_step(
+    name: str,
+    config: str,
+    workspace: str,
+    dataset: 'dsl.Dataset',
+    model: 'dsl.Model',
+    logs: 'dsl.Artifact',
+) -> None:
+    """Trains a model, or resumes training, and writes its artifacts."""
+    with step(workspace, model):
+        from mdctr.dataset import open_dataset
+        from mdctr.settings import parse
+        from trainer.config import TrainConfig
+        from trainer.train import train
 
-    with sentences():
-        settings = from_mapping(ValidateConfig, json.loads(config), 'the parameter config')
-        found = validate_dataset(dataset.path, validation.path, settings)
-        validation.metadata['anomalies'] = found.anomalies
-        os.makedirs(os.path.dirname(report.path), exist_ok=True)
-        shutil.copyfile(os.path.join(validation.path, 'report.html'), report.path)
-        if found.anomalies:
-            raise UserError(f'{found.message} The report is {report.path}.')
-    print(found.message)
-
-
-def train_step(name: str, config: str, workspace: str, dataset: 'dsl.Dataset',
-               model: 'dsl.Model', logs: 'dsl.Artifact') -> None:
-    """Trains, or goes on training, and describes the exported model."""
-    from beam_jobs.dataset import read_manifest
-    from beam_jobs.options import from_mapping
-    from trainer.config import TrainConfig
-    from trainer.train import train
-
-    with sentences():
-        settings = from_mapping(TrainConfig, json.loads(config), 'the parameter config')
-        directory = run_directory(workspace, name, read_manifest(dataset.path).fingerprint,
-                                  settings)
-        model.uri = train(dataset.path, directory, settings)
-    logs.uri = os.path.join(directory, 'logs')
-    with open(os.path.join(model.path, 'model.json'), encoding='utf-8') as file:
-        described = json.load(file)
-    described.pop('structure', None)  # for programs alone
-    model.metadata.update(flat(described))
+        settings = parse(TrainConfig, json.loads(config), 'the parameter config')
+        examples = open_dataset(read_dataset(dataset))
+        run = run_directory(workspace, name, examples.manifest.fingerprint, settings)
+        describe_model(model, train(examples, run, settings))
+        write_location(logs, directory_location(storage.join(run, 'logs')))
 
 
-def evaluate_step(name: str, config: str, workspace: str, beam_args: list[str],
-                  dataset: 'dsl.Dataset', model: 'dsl.Model', evaluation: 'dsl.Artifact',
-                  metrics: 'dsl.Metrics', report: 'dsl.HTML') -> None:
-    """Evaluates the model beside the pushed one and logs what a person would look at."""
-    from beam_jobs.evaluate import evaluate
-    from beam_jobs.judge_config import EvaluateConfig
-    from beam_jobs.options import from_mapping
-    from trainer.push import latest_version
+def describe_model(model: 'dsl.Model', directory: str) -> None:
+    """Writes the artifact of an exported model and sets its metadata."""
+    from mdctr.exported_model import read_model_json
 
-    with sentences():
-        settings = from_mapping(EvaluateConfig, json.loads(config), 'the parameter config')
-        result = evaluate(dataset.path, model.path, evaluation.path, settings,
-                          baseline=latest_version(models_directory(workspace), name),
-                          beam_args=beam_args)
-    evaluation.metadata.update({'blessed': result.blessed, 'reasons': result.reasons})
-    log_metrics(metrics, result.metrics)
-    os.makedirs(os.path.dirname(report.path), exist_ok=True)
-    shutil.copyfile(os.path.join(evaluation.path, 'report.html'), report.path)
+    described = read_model_json(directory)
+    config, metrics = described['config'], described['validation'].get('overall', {})
+    write_location(model, model_location(directory))
+    set_metadata(
+        model,
+        {
+            'model': described['model'],
+            'framework': described['framework'],
+            'dataset': described['dataset']['name'],
+            'dataset fingerprint': described['dataset']['fingerprint'],
+            'domains': len(described['domains']),
+            'features': len(described['features']),
+            'parameters': described['parameters'],
+            'epoch': described['epoch'],
+            'optimizer': config['optimizer'],
+            'learning rate': config['learning_rate'],
+            'batch size': config['batch_size'],
+            'seed': config['seed'],
+            **{
+                f'validation {title}': metrics.get(key)
+                for key, title in (
+                    ('auc', 'AUC'),
+                    ('gauc', 'GAUC'),
+                    ('log_loss', 'log loss'),
+                    ('pcoc', 'PCOC'),
+                )
+            },
+        },
+    )
 
 
-def push_step(name: str, workspace: str, model: 'dsl.Model', evaluation: 'dsl.Artifact',
-              pushed: 'dsl.Model') -> None:
-    """Pushes a blessed model; one that is not blessed ends the step well, unpushed."""
-    from trainer.push import push
+def evaluate_step(
+    name: str,
+    config: str,
+    workspace: str,
+    beam_args: list[str],
+    dataset: 'dsl.Dataset',
+    model: 'dsl.Model',
+    evaluation: 'dsl.Artifact',
+    metrics: 'dsl.Metrics',
+    report: 'dsl.HTML',
+    table: 'dsl.Markdown',
+) -> None:
+    """Evaluates the model against the pushed one; a retry reuses a finished evaluation."""
+    with step(workspace, evaluation):
+        from beam_jobs.evaluation.config import EvaluateConfig
+        from beam_jobs.evaluation.evaluate import evaluate
+        from mdctr.pushed_models import all_versions
+        from mdctr.settings import parse
 
-    with sentences():
-        result = push(model.path, evaluation.path, models_directory(workspace), name)
-    pushed.metadata.update({'pushed': result.pushed, 'reason': result.reason})
-    if result.pushed:
-        pushed.uri = result.path
-        pushed.metadata['version'] = result.version
+        settings = parse(EvaluateConfig, json.loads(config), 'the parameter config')
+        exported = read_model(model)
+        directory = evaluation_directory(exported, evaluation.uri)
+        if not storage.exists(storage.join(directory, 'metrics.json')):
+            evaluate(
+                read_dataset(dataset),
+                exported,
+                directory,
+                settings,
+                pushed=all_versions(models_directory(workspace), name),
+                beam_args=beam_args,
+            )
+        describe_evaluation(directory, evaluation, metrics, report, table)
+
+
+def describe_evaluation(
+    directory: str,
+    evaluation: 'dsl.Artifact',
+    metrics: 'dsl.Metrics',
+    report: 'dsl.HTML',
+    table: 'dsl.Markdown',
+) -> None:
+    """Writes the artifacts of an evaluation."""
+    values: dict[str, Any] = storage.read_json(storage.join(directory, 'metrics.json'))
+    failed = [check['reason'] for check in values['checks'] if not check['passed']]
+    write_location(evaluation, evaluation_location(directory))
+    set_metadata(
+        evaluation,
+        {
+            'blessed': values['blessed'],
+            'reasons': '; '.join(failed or values['reasons']),
+            'checks': len(values['checks']),
+            'checks failed': len(failed),
+            'split': values['split'],
+            'model': values['model']['model'],
+            'dataset': values['dataset']['name'],
+            'domains': len(values['domains']),
+            'compared with': values.get('baseline', {}).get('directory'),
+        },
+    )
+    log_metrics(metrics, values)
+    copy_file(storage.join(directory, 'report.html'), report)
+    write_artifact(table, domain_table(values))
+
+
+def push_step(
+    name: str,
+    workspace: str,
+    model: 'dsl.Model',
+    evaluation: 'dsl.Artifact',
+    pushed: 'dsl.Model',
+) -> None:
+    """Pushes the model if it is blessed; otherwise the step succeeds without a push."""
+    with step(workspace, pushed):
+        from trainer.export.push import push
+
+        result = push(
+            read_model(model), read_evaluation(evaluation), models_directory(workspace), name
+        )
+        describe_push(pushed, result.path, result.version, result.reason)
     print(result.reason)
 
 
-def log_metrics(metrics: 'dsl.Metrics', values: dict[str, Any]) -> None:
-    """Logs the metrics of an evaluation, `overall` and by domain."""
-    for domain, of in {'overall': values['overall'], **values['domains']}.items():
-        for key in ('impressions', 'ctr', 'auc', 'gauc', 'log_loss', 'pcoc'):
-            if of[key] is not None:  # a NaN or null would fail the task
-                metrics.log_metric(f'{domain} {key}', of[key])
+def describe_push(
+    pushed: 'dsl.Model', path: str | None, version: int | None, reason: str
+) -> None:
+    """Writes the artifact of a push: the version, the decision and its reason."""
+    write_location(pushed, model_location(path) if path else Location('', ''))
+    set_metadata(pushed, {'pushed': path is not None, 'version': version, 'reason': reason})
 
 
-def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Nested settings as the flat metadata that the user interface shows."""
-    found = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found.update(flat(value, f'{prefix}{key}.'))
-        elif isinstance(value, (str, int, float, bool)):
-            found[f'{prefix}{key}'] = value
-        elif value is not None:
-            found[f'{prefix}{key}'] = json.dumps(value)
-    return found
+def write_artifact(artifact: 'dsl.Artifact', text: str) -> None:
+    """Writes the content of an artifact that the user interface shows."""
+    os.makedirs(os.path.dirname(artifact.path), exist_ok=True)
+    with open(artifact.path, 'w', encoding='utf-8') as file:
+        file.write(text)
+
+
+def copy_file(path: str, artifact: 'dsl.Artifact') -> None:
+    """Copies a file of the workspace to the path of an artifact."""
+    os.makedirs(os.path.dirname(artifact.path), exist_ok=True)
+    with open(artifact.path, 'wb') as file:
+        file.write(storage.read_bytes(path))

@@ -1,4 +1,4 @@
-"""Dataset to trained, exported model."""
+"""Component: trains and exports a model."""
 
 from kfp import dsl
 
@@ -6,19 +6,25 @@ from components.component import component
 
 
 @component
-def train(name: str, config: str, workspace: str, dataset: dsl.Input[dsl.Dataset],
-          validation: dsl.Input[dsl.Artifact], model: dsl.Output[dsl.Model],
-          logs: dsl.Output[dsl.Artifact]):
-    """Trains and exports a model; a run that was killed goes on from its checkpoint.
+def train(
+    name: str,
+    config: str,
+    workspace: str,
+    dataset: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    logs: dsl.Output[dsl.Artifact],
+) -> None:
+    """Trains and exports a model; resumes an interrupted run from its checkpoint.
 
     Args:
-        name: the configuration's name.
-        config: the `train` section, as JSON.
-        workspace: the directory that the steps of a pipeline share.
-        dataset: the dataset's directory.
-        validation: what shows that the dataset was found sound.
-        model: the exported SavedModel.
-        logs: the TensorBoard logs.
+        name: Name of the configuration.
+        config: Section `train`, as JSON.
+        workspace: Directory that the steps of a pipeline share.
+        dataset: Location of the dataset.
+        validation: Location of the validation, which found no anomalies.
+        model: Location of the exported SavedModel; the metadata describes it.
+        logs: Location of the TensorBoard logs.
     """
     from components.steps import train_step
 

@@ -1,4 +1,4 @@
-"""One period's training of the source's model, or of a target's."""
+"""The component that trains the source's or a target's model on a period."""
 
 from kfp import dsl
 
@@ -6,21 +6,28 @@ from components.component import component
 
 
 @component
-def train_period(name: str, model_name: str, period: str, config: str, workspace: str,
-                 model: dsl.Output[dsl.Model], logs: dsl.Output[dsl.Artifact]) -> str:
-    """Trains a model on a period from its newest blessed version, or goes on with that.
+def train_period(
+    name: str,
+    model_name: str,
+    period: str,
+    config: str,
+    workspace: str,
+    model: dsl.Output[dsl.Model],
+    logs: dsl.Output[dsl.Artifact],
+) -> str:
+    """Trains a model on a period from its newest blessed version, or resumes that training.
 
     Args:
-        name: the configuration's name.
-        model_name: `source`, or the target domain.
-        period: its number; '' does nothing.
-        config: the `continual` section, as JSON.
-        workspace: the directory that the steps of a pipeline share.
-        model: the exported SavedModel.
-        logs: the TensorBoard logs.
+        name: Name of the configuration.
+        model_name: `source` or the target domain.
+        period: Number of the period; '' does nothing.
+        config: `continual` section, as JSON.
+        workspace: Directory that the steps share.
+        model: Location of the exported SavedModel, described in the metadata.
+        logs: Location of the TensorBoard logs.
 
     Returns:
-        What is to be judged and pushed, as JSON; '' where there was nothing to train on.
+        The attempt to evaluate and push, as JSON; '' if there was nothing to train on.
     """
     from components.continual.steps import train_period_step
 

@@ -1,129 +1,223 @@
-"""The dataset of a continual pipeline, as far as the next period needs it, and no further.
+"""Adds days to the dataset of a continual pipeline, as far as the next period needs them.
 
-A day is added when no period waits any more. So a period is always trained on the dataset that
-ends with the day after it, however many days of the log are waiting: catching up leaves the
-models that going day by day would have left, and a period that was cut short finds its dataset
-as it was.
+A day is added when no period is pending. So a period is always trained on the dataset that ends
+with the day after it, however many days of the log are there: catching up gives the same models
+as going day by day, and a period that was killed finds its dataset unchanged.
 """
 
-import dataclasses
-import json
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from beam_jobs.config import DatasetConfig
-from beam_jobs.dataset import MANIFEST, Manifest
-from beam_jobs.directory import restore
-from beam_jobs.errors import UserError
-from beam_jobs.judge_config import EvaluateConfig
-from beam_jobs.options import to_mapping
+from beam_jobs.evaluation.config import EvaluateConfig
 from components.continual.attempt import Attempt, plan
 from components.continual.config import by_day
-from components.continual.context import Context
+from components.continual.context import ContinualContext
 from components.continual.days import RawLog, first_days_of
-from components.continual.lock import alone
 from components.continual.periods import Period, days_of, periods
-from components.steps import cache_directory
+from mdctr.errors import NoRowsError, UserError
+from mdctr.leases import lease
+from mdctr.manifest import MANIFEST, Manifest
+from mdctr.settings import parse
+from mdctr.workspace import cache_directory
 
 log = logging.getLogger(__name__)
 
 
-def next_period(context: Context, config: DatasetConfig, judging: EvaluateConfig,
-                beam_args: Sequence[str] = ()) -> Period | None:
-    """The next period with something to train, after the dataset was extended up to it.
+def next_period(
+    context: ContinualContext,
+    config: DatasetConfig,
+    thresholds: EvaluateConfig,
+    beam_args: Sequence[str] = (),
+    report: Callable[[str], None] | None = None,
+) -> Period | None:
+    """Extends the dataset up to the next period with a model to train.
 
     Args:
-        context: of the configuration.
-        config: its `dataset` section.
-        judging: its `evaluate` section; what it refused is not tried again.
-        beam_args: ordinary Beam options.
+        context: The configuration and its workspace.
+        config: The `dataset` section.
+        thresholds: The `evaluate` section; attempts that it refused are not tried again.
+        beam_args: Ordinary Beam options.
+        report: Receives each sentence about days that are left out, or that have new domains
+            or columns; the sentences are also logged as warnings.
 
     Returns:
-        The period; None where all that is there was trained on, which is said.
+        The period; None if every available day has been trained on (logged).
 
     Raises:
-        UserError: another run extends the dataset, or it cannot be built or extended.
+        UserError: The dataset cannot be built or extended.
     """
-    with alone(context.dataset + '.lock', f'extends the dataset {context.dataset}'):
-        restore(context.dataset)
+
+    def warn(sentence: str) -> None:
+        log.warning('%s', sentence)
+        if report is not None:
+            report(sentence)
+
+    with lease(context.dataset + '.periods', f'extends the dataset {context.name}', wait=True):
         raw = RawLog(config, context.continual) if by_day(config) else None
         if not _first(context, config, raw, beam_args):
             return None
         if raw is not None:
-            for sentence in raw.notes(context.manifest()):
-                log.warning('%s', sentence)
+            for sentence in raw.notes(context.current()):
+                warn(sentence)
+        empty: set[str] = set()
         while True:
             manifest = context.manifest()
-            period = waiting(context, manifest, judging)
+            period = pending_period(context, manifest, thresholds)
             if period is not None:
-                log.info('Period %d: %s to %s, evaluated on %s.', period.number,
-                         period.days[0].day, period.last_day, period.evaluated_on.day)
+                log.info(
+                    'Period %d: %s to %s, evaluated on %s.',
+                    period.number,
+                    period.days[0].day,
+                    period.last_day,
+                    period.evaluated_on.day,
+                )
                 return period
             last = days_of(manifest)[-1].day
-            day = raw and raw.next(last)
-            if day is None:
-                log.info('There is no new day after %s: nothing is to be done.', last)
+            day = raw.next(last, empty) if raw is not None else None
+            if raw is None or day is None:
+                log.info('There is no new day after %s; nothing to do.', last)
                 return None
-            _add(context, raw, day, beam_args)
+            try:
+                _add(context, raw, day, beam_args)
+            except NoRowsError as error:
+                empty.add(day)
+                warn(
+                    f'The log of {day} has no rows of that day: it is left out until it has '
+                    f'rows, and passed over after continual.wait_days later days ({error})'
+                )
+                continue
+            for sentence in _news(context, raw, day, manifest):
+                warn(sentence)
 
 
-def more(context: Context, config: DatasetConfig, judging: EvaluateConfig) -> bool:
-    """Whether `next_period` may find one: a period waits, or a day, or there is no dataset."""
-    if not os.path.exists(os.path.join(context.dataset, MANIFEST)):
+def more(context: ContinualContext, config: DatasetConfig, thresholds: EvaluateConfig) -> bool:
+    """Whether there is a pending period, a day to add, or no dataset yet."""
+    if not context.has_dataset():
         return True
     manifest = context.manifest()
-    if waiting(context, manifest, judging) is not None:
+    if pending_period(context, manifest, thresholds) is not None:
         return True
     last = days_of(manifest)[-1].day
     return by_day(config) and RawLog(config, context.continual).next(last) is not None
 
 
-def waiting(context: Context, manifest: Manifest, judging: EvaluateConfig) -> Period | None:
-    """The first complete period of the dataset of which a model is still to be trained."""
+def pending_period(
+    context: ContinualContext, manifest: Manifest, thresholds: EvaluateConfig
+) -> Period | None:
+    """The first complete period of the dataset with a model to train.
+
+    A model that was refused, or pushed and then withdrawn, is not trained again: the next
+    period trains on its days.
+    """
     for period in periods(days_of(manifest), context.continual):
         for model in context.continual.models:
             attempt = plan(context, manifest, model, period)
-            if isinstance(attempt, Attempt) and not attempt.refused(judging):
+            if (
+                isinstance(attempt, Attempt)
+                and not attempt.refused(thresholds)
+                and not context.pushed.is_withdrawn(model, attempt.export)
+            ):
                 return period
     return None
 
 
-def _first(context: Context, config: DatasetConfig, raw: RawLog | None,
-           beam_args: Sequence[str]) -> bool:
-    """Builds the dataset where there is none; whether there is one now."""
-    from beam_jobs.build import build_dataset
+def _first(
+    context: ContinualContext,
+    config: DatasetConfig,
+    raw: RawLog | None,
+    beam_args: Sequence[str],
+) -> bool:
+    """Builds the dataset if there is none; returns whether there is one now."""
+    from beam_jobs.build.pipeline import build_dataset
 
     if raw is not None:
-        if os.path.exists(os.path.join(context.dataset, MANIFEST)):
+        if context.has_dataset():
             _check_settings(context, config)
             return True
         days = first_days_of(raw)
         if days is None:
-            log.info('The log of the first days, %s to %s, is not all there: nothing is to be '
-                     'done.', raw.first_days()[0], raw.first_days()[-1])
+            log.info(
+                'The log of the first days, %s to %s, is not complete yet; nothing to do.',
+                raw.first_days()[0],
+                raw.first_days()[-1],
+            )
             return False
-        config = dataclasses.replace(config, inputs=raw.inputs(*days))
-    build_dataset(config, context.name, context.dataset, cache_directory(context.workspace),
-                  beam_args=beam_args)
+        config = config.replace(inputs=raw.inputs(*days))
+    build_dataset(
+        config,
+        context.name,
+        context.dataset,
+        cache_directory(context.workspace),
+        beam_args=beam_args,
+    )
     return True
 
 
-def _add(context: Context, raw: RawLog, day: str, beam_args: Sequence[str]) -> None:
-    from beam_jobs.extend import extend_dataset
+def _add(context: ContinualContext, raw: RawLog, day: str, beam_args: Sequence[str]) -> None:
+    from beam_jobs.build.extend import extend_dataset
 
     log.info('Adding the log of %s to %s.', day, context.dataset)
-    extend_dataset(context.dataset, context.dataset, day, (day, day), raw.inputs(day),
-                   cache_directory(context.workspace), beam_args=beam_args)
+    extend_dataset(
+        context.dataset,
+        day,
+        (day, day),
+        raw.inputs(day),
+        cache_directory(context.workspace),
+        beam_args=beam_args,
+    )
 
 
-def _check_settings(context: Context, config: DatasetConfig) -> None:
-    """A dataset that grows is not built again: what is pushed was trained on its ids."""
-    built = context.manifest().config
-    wanted = json.loads(json.dumps(to_mapping(config)))  # as the manifest has read it
-    differing = [key for key, value in wanted.items()
-                 if key != 'inputs' and built.get(key) != value]
+def _news(context: ContinualContext, raw: RawLog, day: str, before: Manifest) -> Iterator[str]:
+    """A sentence for each domain and column that the day has as the first one.
+
+    Args:
+        context: Names of the configuration and its workspace.
+        raw: The raw log.
+        day: The day that was added.
+        before: Manifest of the dataset before it was.
+    """
+    continual = context.continual
+    earlier = {domain for split in before.splits.values() for domain in split.examples}
+    for domain in sorted(context.manifest().splits[day].examples.keys() - earlier):
+        sentence = f'The log of {day} has the new domain {domain}'
+        for key in ('source_domains', 'target_domains'):
+            if domain in getattr(continual, key):
+                yield f'{sentence}: it is in continual.{key} and is trained from now on.'
+                break
+        else:
+            yield (
+                f'{sentence}, on which no model is trained: add it to '
+                'continual.target_domains (or source_domains) if one should be.'
+            )
+    cache, last = cache_directory(context.workspace), days_of(before)[-1].day
+    known = raw.columns(last, cache)
+    for column in raw.columns(day, cache) if known else []:
+        if column not in known:
+            yield (
+                f'The log of {day} has the new column {column}, which that of {last} does not '
+                'have: it is not used unless the configuration names it.'
+            )
+
+
+def _check_settings(context: ContinualContext, config: DatasetConfig) -> None:
+    """Refuses changed settings: the pushed models were trained on the dataset's ids.
+
+    A setting that did not exist when the dataset was built had its default.
+
+    Raises:
+        UserError: The dataset was built with other settings.
+    """
+    current = context.current()
+    built = parse(DatasetConfig, current.manifest.config, current.path(MANIFEST))
+    differing = [
+        key
+        for key in DatasetConfig.model_fields
+        if key not in ('inputs', 'in_memory_gb') and getattr(built, key) != getattr(config, key)
+    ]
     if differing:
-        raise UserError(f'The dataset {context.dataset} was built with another dataset.'
-                        f'{differing[0]}, and the pushed models with it: take that again, or '
-                        'give the configuration another name.')
+        raise UserError(
+            f'The dataset {context.dataset} and the pushed models were built with another '
+            f'dataset.{differing[0]}: restore that value, or give the configuration another '
+            'name.'
+        )

@@ -1,96 +1,144 @@
-"""What the bodies of the continual components call."""
+"""The bodies of the continual components."""
 
 import json
-import os
-import shutil
 from typing import TYPE_CHECKING
 
-from beam_jobs.options import from_mapping
+from components.artifacts import Location, directory_location, set_metadata, write_location
 from components.continual.config import ContinualConfig
-from components.continual.context import Context
-from components.steps import flat, log_metrics, sentences
+from components.continual.context import ContinualContext
+from components.step import step
+from components.steps import (
+    describe_evaluation,
+    describe_model,
+    describe_push,
+    write_artifact,
+)
+from mdctr import storage
+from mdctr.settings import parse
 
 if TYPE_CHECKING:
     from kfp import dsl
 
+_NOTHING = Location('', '')
 
-def find_period_step(name: str, dataset_config: str, config: str, evaluate_config: str,
-                     workspace: str, beam_args: list[str]) -> str:
-    """The next period's number, as text; '' where nothing is to be done."""
-    from beam_jobs.config import DatasetConfig
-    from beam_jobs.judge_config import EvaluateConfig
-    from components.continual.extend import next_period
 
-    with sentences():
-        dataset = from_mapping(DatasetConfig, json.loads(dataset_config),
-                               'the parameter dataset_config')
-        judging = from_mapping(EvaluateConfig, json.loads(evaluate_config),
-                               'the parameter evaluate_config')
-        period = next_period(_context(name, config, workspace), dataset, judging, beam_args)
+def find_period_step(
+    name: str,
+    dataset_config: str,
+    config: str,
+    evaluate_config: str,
+    workspace: str,
+    beam_args: list[str],
+    history: 'dsl.Markdown',
+) -> str:
+    """Finds the next period; returns its number as text, or '' if there is none."""
+    with step(workspace, history):
+        from beam_jobs.config import DatasetConfig
+        from beam_jobs.evaluation.config import EvaluateConfig
+        from components.continual.extend import next_period
+        from components.continual.history import history_markdown
+
+        dataset = parse(
+            DatasetConfig, json.loads(dataset_config), 'the parameter dataset_config'
+        )
+        thresholds = parse(
+            EvaluateConfig, json.loads(evaluate_config), 'the parameter evaluate_config'
+        )
+        context = _context(name, config, workspace)
+        notes: list[str] = []
+        period = next_period(context, dataset, thresholds, beam_args, notes.append)
+        write_artifact(history, history_markdown(context, notes))
     return str(period.number) if period else ''
 
 
-def train_period_step(name: str, model_name: str, period: str, config: str, workspace: str,
-                      model: 'dsl.Model', logs: 'dsl.Artifact') -> str:
-    """The attempt of a model, trained, as JSON; '' where there is nothing to train."""
-    if not period:
-        return ''
-    from components.continual.run import train_model
+def train_period_step(
+    name: str,
+    model_name: str,
+    period: str,
+    config: str,
+    workspace: str,
+    model: 'dsl.Model',
+    logs: 'dsl.Artifact',
+) -> str:
+    """Trains a model; returns the attempt as JSON, or '' if there is nothing to train."""
+    with step(workspace, model):
+        from components.continual.run import train_model
 
-    with sentences():
-        attempt = train_model(_context(name, config, workspace), model_name, int(period))
-    if isinstance(attempt, str):
-        model.metadata['not trained'] = attempt
-        return ''
-    model.uri, logs.uri = attempt.export, os.path.join(attempt.directory, 'logs')
-    with open(os.path.join(attempt.export, 'model.json'), encoding='utf-8') as file:
-        described = json.load(file)
-    model.metadata.update(flat({key: described[key] for key in (
-        'model', 'dataset', 'parameters', 'epoch', 'continual')}))
-    return attempt.to_json()
+        attempt = (
+            train_model(_context(name, config, workspace), model_name, int(period))
+            if period
+            else 'There is no period to train on.'
+        )
+        if isinstance(attempt, str):
+            write_location(model, _NOTHING)
+            write_location(logs, _NOTHING)
+            set_metadata(model, {'not trained': attempt})
+            return ''
+        describe_model(model, attempt.export)
+        record = attempt.record
+        set_metadata(
+            model,
+            {
+                'served as': attempt.served,
+                'kind': record.kind,
+                'first day': record.first_day,
+                'last day': record.last_day,
+            },
+        )
+        write_location(logs, directory_location(storage.join(attempt.directory, 'logs')))
+        return attempt.to_json()
 
 
-def evaluate_period_step(name: str, attempt: str, config: str, evaluate_config: str,
-                         workspace: str, beam_args: list[str], evaluation: 'dsl.Artifact',
-                         metrics: 'dsl.Metrics', report: 'dsl.HTML') -> str:
-    """Judges an attempt; gives it back for the push to come after."""
-    if not attempt:
-        return ''
-    from beam_jobs.judge_config import EvaluateConfig
-    from components.continual.attempt import Attempt
-    from components.continual.run import evaluate_model
+def evaluate_period_step(
+    name: str,
+    attempt: str,
+    config: str,
+    evaluate_config: str,
+    workspace: str,
+    beam_args: list[str],
+    evaluation: 'dsl.Artifact',
+    metrics: 'dsl.Metrics',
+    report: 'dsl.HTML',
+    table: 'dsl.Markdown',
+) -> str:
+    """Evaluates an attempt; returns it, so that the push comes afterwards."""
+    with step(workspace, evaluation):
+        from beam_jobs.evaluation.config import EvaluateConfig
+        from components.continual.attempt import Attempt
+        from components.continual.run import evaluate_model
 
-    with sentences():
-        settings = from_mapping(EvaluateConfig, json.loads(evaluate_config),
-                                'the parameter evaluate_config')
-        made = Attempt.from_json(attempt)
-        values = evaluate_model(_context(name, config, workspace), made, settings, beam_args)
-    evaluation.uri = made.evaluation
-    evaluation.metadata.update({'blessed': values['blessed'], 'reasons': values['reasons']})
-    log_metrics(metrics, values)
-    os.makedirs(os.path.dirname(report.path), exist_ok=True)
-    shutil.copyfile(os.path.join(made.evaluation, 'report.html'), report.path)
+        if not attempt:
+            write_location(evaluation, _NOTHING)
+            return ''
+        settings = parse(
+            EvaluateConfig, json.loads(evaluate_config), 'the parameter evaluate_config'
+        )
+        context = _context(name, config, workspace)
+        trained = Attempt.from_json(attempt, context)
+        evaluate_model(context, trained, settings, beam_args)
+        describe_evaluation(trained.evaluation, evaluation, metrics, report, table)
+        set_metadata(evaluation, {'served as': trained.served})
     return attempt
 
 
-def push_period_step(name: str, attempt: str, config: str, workspace: str,
-                     pushed: 'dsl.Model') -> str:
-    """Pushes a blessed attempt; what came of it in one sentence."""
-    if not attempt:
-        return ''
-    from components.continual.attempt import Attempt
-    from components.continual.run import push_model
+def push_period_step(
+    name: str, attempt: str, config: str, workspace: str, pushed: 'dsl.Model'
+) -> str:
+    """Pushes a blessed attempt; returns the outcome in one sentence."""
+    with step(workspace, pushed):
+        from components.continual.attempt import Attempt
+        from components.continual.run import push_model
 
-    with sentences():
-        result = push_model(_context(name, config, workspace), Attempt.from_json(attempt))
-    pushed.metadata.update({'pushed': result.pushed, 'reason': result.reason})
-    if result.pushed:
-        pushed.uri = result.path
-        pushed.metadata['version'] = result.version
+        if not attempt:
+            write_location(pushed, _NOTHING)
+            return ''
+        context = _context(name, config, workspace)
+        result = push_model(context, Attempt.from_json(attempt, context))
+        describe_push(pushed, result.path, result.version, result.reason)
     print(result.reason)
     return result.reason
 
 
-def _context(name: str, config: str, workspace: str) -> Context:
-    settings = from_mapping(ContinualConfig, json.loads(config), 'the parameter config')
-    return Context(name, settings, os.path.abspath(workspace))
+def _context(name: str, config: str, workspace: str) -> ContinualContext:
+    settings = parse(ContinualConfig, json.loads(config), 'the parameter config')
+    return ContinualContext(name, settings, storage.resolve(workspace))

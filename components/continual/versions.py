@@ -1,20 +1,19 @@
-"""What the pushed models were trained on: the whole state of a continual pipeline.
+"""The days that the pushed models were trained on: the only state of a continual pipeline.
 
-Each pushed version says in its `model.json`, under `continual`, which days it knows. There is
-no other record that could disagree: a version that is removed has its days trained again.
+The `model.json` of each pushed version has a `Record` under the key `continual`. There is no
+other state that could contradict it: if a version is removed, its days are trained on again.
 """
 
 import hashlib
-import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from beam_jobs.errors import UserError
-from beam_jobs.exported import MODEL_JSON, read_model_json
 from components.continual.config import served_name
-from trainer.push import complete_versions, greatest_version
+from mdctr import storage
+from mdctr.errors import UserError
+from mdctr.exported_model import MODEL_JSON, model_digest, model_problem, read_model_json
+from mdctr.pushed_models import complete_versions, greatest_version, push_record
 
 CONTINUAL = 'continual'
 
@@ -24,17 +23,18 @@ _said: set[str] = set()
 
 @dataclass(frozen=True)
 class Record:
-    """What the model of one period says of itself.
+    """How the model of a period was trained.
 
     Attributes:
-        model: `source`, or the target domain.
-        kind: `source`, `base` (a target's plain model) or `transfer`.
-        first_day, last_day: that this training saw; it continues `parent`'s.
-        splits: of these days.
-        evaluated_on: the split of the day after.
-        digest: of the settings and the data, of which the model is the outcome.
+        model: `source` or the target domain.
+        kind: `source`, `base` (a target's plain model) or `transfer` (CTNet).
+        first_day: First day that it was trained on, after those of `parent`.
+        last_day: Last day that it was trained on.
+        splits: Names of the splits of these days.
+        evaluated_on: Name of the split of the following day.
+        digest: SHA-256 of the settings and the data that the model results from.
         parent: `version` and `digest` of the model that it continues; None for the first.
-        source: the same of the source tower.
+        source: `version` and `digest` of the source tower's model; None if it has none.
     """
 
     model: str
@@ -53,10 +53,10 @@ class Version:
     """A pushed model.
 
     Attributes:
-        number: its version.
-        directory: where it is.
-        record: what it says of itself.
-        digest: of its `model.json`.
+        number: Number of the version.
+        directory: Directory of the model.
+        record: How it was trained.
+        digest: SHA-256 of its `model.json`.
     """
 
     number: int
@@ -65,24 +65,24 @@ class Version:
     digest: str
 
     def named(self) -> dict[str, Any]:
-        """How a record refers to it."""
+        """The reference to this version in the record of another."""
         return {'version': self.number, 'digest': self.digest}
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushedModels:
     """The pushed models of a configuration.
 
-    Args:
-        destination: the directory above the models' names.
-        name: of the configuration.
+    Attributes:
+        destination: Directory above the names of the models.
+        name: Name of the configuration.
     """
 
     destination: str
     name: str
 
     def newest(self, model: str, until: str | None = None) -> Version | None:
-        """The newest complete version, of those that saw no day after `until`."""
+        """The newest complete version that was not trained on a day after `until`."""
         for directory in complete_versions(self.destination, served_name(self.name, model)):
             version = _read(directory)
             if version is not None and (until is None or version.record.last_day <= until):
@@ -90,28 +90,32 @@ class Pushed:
         return None
 
     def served(self, model: str) -> str | None:
-        """The directory that is served, whatever it says of itself."""
-        return next(iter(complete_versions(self.destination,
-                                           served_name(self.name, model))), None)
+        """Directory of the served version, whether or not it has a record."""
+        return next(
+            iter(complete_versions(self.destination, served_name(self.name, model))), None
+        )
+
+    def is_withdrawn(self, model: str, export: str) -> bool:
+        """Whether an exported model was pushed and then rolled back, or removed."""
+        name = served_name(self.name, model)
+        return (
+            model_problem(export) is None
+            and model_digest(export) in push_record(self.destination, name).withdrawn
+        )
 
     def greatest(self, model: str) -> int:
-        """The greatest version's number, complete or not; 0 for none."""
+        """The greatest number of a complete or recorded version; 0 if there is none."""
         return greatest_version(self.destination, served_name(self.name, model))
 
 
 def write_record(export: str, record: Record) -> None:
-    """Adds the record to an exported model, in one step."""
-    path = os.path.join(export, MODEL_JSON)
-    with open(path, encoding='utf-8') as file:
-        described = json.load(file)
-    described[CONTINUAL] = asdict(record)
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
-        json.dump(described, file, indent=1, ensure_ascii=False)
-    os.replace(path + '.tmp', path)
+    """Adds the record to the `model.json` of an exported model, atomically."""
+    path = storage.join(export, MODEL_JSON)
+    storage.write_json(path, {**storage.read_json(path), CONTINUAL: asdict(record)})
 
 
 def read_record(export: str) -> Record | None:
-    """The record of an exported model; None where there is no model, or no record."""
+    """The record of an exported model; None if the model or its record does not exist."""
     version = _read(export, quiet=True)
     return version.record if version else None
 
@@ -120,13 +124,15 @@ def _read(directory: str, quiet: bool = False) -> Version | None:
     try:
         described = read_model_json(directory)
         record = Record(**described[CONTINUAL])
-        with open(os.path.join(directory, MODEL_JSON), 'rb') as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
+        content = storage.read_bytes(storage.join(directory, MODEL_JSON))
     except (UserError, KeyError, TypeError):
         if not quiet and directory not in _said:
             _said.add(directory)
-            log.warning('%s is no complete model of this pipeline: the version before it is '
-                        'gone on from.', directory)
+            log.warning(
+                '%s is not a complete model of this pipeline; continuing from the version '
+                'before it.',
+                directory,
+            )
         return None
-    name = os.path.basename(directory)
+    name, digest = storage.name(directory), hashlib.sha256(content).hexdigest()
     return Version(int(name) if name.isdigit() else 0, directory, record, digest)

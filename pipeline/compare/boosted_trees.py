@@ -1,156 +1,201 @@
-"""Gradient-boosted trees with time-ordered target encoding: a reference from outside.
+"""Gradient-boosted trees with time-ordered target encoding, as a reference method.
 
-scikit-learn's HistGradientBoostingClassifier on the examples of a dataset. The trees see what
-a model sees of a row but its sequences: the ids of its features and its domain as they are
-(ids are in the order of frequency, those of numbers and statistics in the order of the
-numbers), and, of every categorical feature and of every one together with the domain, two
-columns more, the click rate and the number of impressions of its value in the past (target
-encoding). A tree could make little of ten thousand ids without them.
+scikit-learn's HistGradientBoostingClassifier is trained on the examples of a dataset. Its
+columns are the domain and the ids of all features except sequences. (Ids are ordered by
+frequency; those of numbers and statistics are ordered by value.) Since trees make little use of
+ten thousand unordered ids, every categorical feature adds four columns: the click rate and the
+number of impressions of its value, and of its value together with the domain, both of the past
+(target encoding).
 
-Target encoding is ordered by time, or a row's own click would be in its features: what a
-training row sees of a value is of the training rows of earlier days; rows of the validation
-and the test split see all training rows. By day, not by the second, for the reason that
-`beam_jobs.past_counts` gives.
+Target encoding must not see the row's own click. A training row is therefore encoded with the
+training rows of earlier days, and a row of the validation or test split with all training rows.
+Time is counted in days, for the reason given in `beam_jobs.features.target_statistics`.
 
-    rate = (clicks + 20 p) / (impressions + 20),   p the rate of all these rows
+    rate = (clicks + 20 p) / (impressions + 20),   p: click rate of all these rows
 
-Iterations stop by the log loss of the validation split.
+Early stopping uses the log loss of the validation split.
 """
 
-import glob
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from beam_jobs.dataset import Manifest, read_manifest, split_directory
-from beam_jobs.rows import days_of
+from mdctr.dataset import Dataset
+from mdctr.days import days_of
+from mdctr.example_files import open_example_files
+from mdctr.manifest import Manifest
 from pipeline.compare.score import Scores
 
 _SMOOTHING = 20.0
-_BATCH = 8192
-# Chosen on KuaiRand's validation split, where they matter little.
-SETTINGS = {'learning_rate': 0.05, 'max_iter': 500, 'max_leaf_nodes': 15,
-            'min_samples_leaf': 50, 'l2_regularization': 5.0, 'max_features': 0.5,
-            'n_iter_no_change': 20}
+# Chosen on the validation split of KuaiRand; the result depends little on them.
+SETTINGS = {
+    'learning_rate': 0.05,
+    'max_iter': 500,
+    'max_leaf_nodes': 15,
+    'min_samples_leaf': 50,
+    'l2_regularization': 5.0,
+    'max_features': 0.5,
+    'n_iter_no_change': 20,
+}
 
 
-class Rows(NamedTuple):
-    """A split: its columns of ids by feature name, `domain` among them, and what else is read
-    of a row; in the order of the files."""
+class SplitColumns(NamedTuple):
+    """The columns of a split, in the order of its files.
 
-    ids: dict[str, np.ndarray]
-    click: np.ndarray
-    user_key: np.ndarray
-    day: np.ndarray
+    Attributes:
+        ids: Ids by feature name, `domain` included, `int64[rows]` each; no sequences.
+        click: Labels, 0 or 1, `int64[rows]`.
+        user_key: Hashes of the raw users, `int64[rows]`.
+        day: Day numbers, `int64[rows]`.
+    """
+
+    ids: dict[str, NDArray[Any]]
+    click: NDArray[Any]
+    user_key: NDArray[Any]
+    day: NDArray[Any]
 
 
-def boosted_trees(dataset: str, split: str, seed: int) -> Scores:
-    """Fits trees to the training split and scores another.
+def boosted_trees(dataset: Dataset, split: str, seed: int) -> Scores:
+    """Trains boosted trees on the training split and scores another split.
 
     Args:
-        dataset: the dataset's directory.
-        split: the split that is scored.
-        seed: of the columns that each split of a tree may choose from.
+        dataset: Dataset with the splits `train` and `validation`.
+        split: Name of the split to score.
+        seed: Random seed of the columns that each split of a tree may choose from.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     from trainer.keras import tf
-    from trainer.probability import probability
+    from trainer.models.probability import probability
 
-    manifest = read_manifest(dataset)
-    names = ('train', 'validation', split)
-    train, validation, scored = (_read(dataset, manifest, name) for name in names)
-    coded = [columns for number, columns in enumerate(_columns(
-        manifest, train, (validation, scored))) if number == 0 or _varies(columns[0])]
-    fitted, checked, wanted = (np.stack(of, axis=1) for of in zip(*coded, strict=True))
+    manifest = dataset.manifest
+    train, validation, scored = (
+        _read_split(dataset, name) for name in ('train', 'validation', split)
+    )
+    columns = [
+        column
+        for number, column in enumerate(_columns(manifest, train, (validation, scored)))
+        if number == 0 or _varies(column[0])
+    ]
+    train_inputs, validation_inputs, scored_inputs = (
+        np.stack(parts, axis=1) for parts in zip(*columns, strict=True)
+    )
     trees = HistGradientBoostingClassifier(
         categorical_features=[0] if len(manifest.domains) < 255 else None,
-        early_stopping=True, random_state=seed, **SETTINGS)
-    trees.fit(fitted, train.click, X_val=checked, y_val=validation.click)
-    score = probability(tf.constant(trees.decision_function(wanted)),
-                        manifest.keep_negatives).numpy()
-    return Scores(domain=scored.ids['domain'], user_id=scored.ids['user_id'],
-                  item_id=scored.ids['item_id'], user_key=scored.user_key,
-                  click=scored.click, score=score)
+        early_stopping=True,
+        random_state=seed,
+        **SETTINGS,
+    )
+    trees.fit(train_inputs, train.click, X_val=validation_inputs, y_val=validation.click)
+    score = probability(
+        tf.constant(trees.decision_function(scored_inputs)), manifest.keep_negatives
+    ).numpy()
+    return Scores(
+        domain=scored.ids['domain'],
+        user_id=scored.ids['user_id'],
+        item_id=scored.ids['item_id'],
+        user_key=scored.user_key,
+        click=scored.click,
+        score=score,
+    )
 
 
-def _varies(column: np.ndarray) -> bool:
-    """Whether there is anything to split at."""
-    there = column[~np.isnan(column)]
-    return len(there) > 0 and there.min() < there.max()
+def _varies(column: NDArray[Any]) -> bool:
+    """Whether a column has two different values, so that a tree can split on it."""
+    defined = column[~np.isnan(column)]
+    return len(defined) > 0 and bool(defined.min() < defined.max())
 
 
-def _columns(manifest: Manifest, train: Rows,
-             others: tuple[Rows, ...]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Columns of numbers: of the training rows, then of each other split's."""
-    yield tuple(rows.ids['domain'].astype(np.float64) for rows in (train, *others))
+def _columns(
+    manifest: Manifest, train: SplitColumns, others: tuple[SplitColumns, ...]
+) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yields each input column of the trees, for the training split and the other splits."""
+    splits = (train, *others)
+    yield tuple(split.ids['domain'].astype(np.float64) for split in splits)
     for feature in manifest.features:
         if feature.kind == 'sequence':
             continue
-        yield tuple(rows.ids[feature.name].astype(np.float64) for rows in (train, *others))
+        yield tuple(split.ids[feature.name].astype(np.float64) for split in splits)
         if feature.kind == 'categorical':
-            for keys in ([feature.name], [feature.name, 'domain']):
-                yield from _encoded(keys, train, others)
+            yield from _encoded_columns([feature.name], train, others)
+            yield from _encoded_columns([feature.name, 'domain'], train, others)
 
 
-def _encoded(keys: list[str], train: Rows,
-             others: tuple[Rows, ...]) -> Iterator[tuple[np.ndarray, ...]]:
-    values = [np.stack([rows.ids[key] for key in keys], axis=1) for rows in (train, *others)]
-    _, code = np.unique(np.concatenate(values), axis=0, return_inverse=True)
-    first, *rest = np.split(code.ravel(), np.cumsum([len(value) for value in values])[:-1])
-    after = np.iinfo(np.int64).max
-    days = [train.day, *(np.full(len(codes), after) for codes in rest)]
-    known = [past(first, train.day, train.click, codes, day)
-             for codes, day in zip((first, *rest), days, strict=True)]
-    yield tuple(rate for rate, _ in known)
-    yield tuple(count for _, count in known)
+def _encoded_columns(
+    keys: list[str], train: SplitColumns, others: tuple[SplitColumns, ...]
+) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yields the target encoding of a combination of features: its rates, then its counts."""
+    values = [np.stack([split.ids[key] for key in keys], axis=1) for split in (train, *others)]
+    _, codes = np.unique(np.concatenate(values), axis=0, return_inverse=True)
+    parts = np.split(codes.ravel(), np.cumsum([len(value) for value in values])[:-1])
+    end_of_time = np.iinfo(np.int64).max
+    days = [train.day, *(np.full(len(part), end_of_time) for part in parts[1:])]
+    encoded = [
+        target_encoding(parts[0], train.day, train.click, part, day)
+        for part, day in zip(parts, days, strict=True)
+    ]
+    yield tuple(rate for rate, _ in encoded)
+    yield tuple(count for _, count in encoded)
 
 
-def past(code: np.ndarray, day: np.ndarray, click: np.ndarray, wanted: np.ndarray,
-         before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smoothed click rate and the number of rows of a value on the days before one.
+def target_encoding(
+    train_values: NDArray[Any],
+    train_days: NDArray[Any],
+    train_clicks: NDArray[Any],
+    values: NDArray[Any],
+    days: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The smoothed click rate and the number of training rows of values before given days.
 
     Args:
-        code: the value of each training row.
-        day: its day.
-        click: 0 or 1.
-        wanted: values to encode.
-        before: the day of each, of which and of later ones nothing is known.
+        train_values: Value of each training row, `int[train rows]`.
+        train_days: Day of each training row, `int[train rows]`.
+        train_clicks: Label of each training row, 0 or 1, `[train rows]`.
+        values: Values to encode, `int[rows]`.
+        days: Day of each value; only training rows of earlier days count, `int[rows]`.
 
     Returns:
-        The rate, NaN where the value has no such row, and the number.
+        Rates, `float64[rows]`, NaN for a value without such a training row; and the numbers of
+        such rows, `float64[rows]`.
     """
-    order = np.lexsort((day, code))
-    code, day, clicks = code[order], day[order], np.append(0, np.cumsum(click[order]))
-    begin = np.searchsorted(code, wanted)
-    days, rank = np.unique(np.append(day, before), return_inverse=True)
-    place = code * np.int64(len(days)) + rank[:len(day)]
-    end = np.searchsorted(place, wanted * np.int64(len(days)) + rank[len(day):])
+    order = np.lexsort((train_days, train_values))
+    train_values, train_days, train_clicks = (
+        column[order] for column in (train_values, train_days, train_clicks)
+    )
+    cumulative_clicks = np.append(0, np.cumsum(train_clicks))
+    begin = np.searchsorted(train_values, values)
+    distinct_days, rank = np.unique(np.append(train_days, days), return_inverse=True)
+    # One sorted key of value and day, which finds the first row of a value on or after a day.
+    num_days = np.int64(len(distinct_days))
+    train_keys = train_values * num_days + rank[: len(train_days)]
+    end = np.searchsorted(train_keys, values * num_days + rank[len(train_days) :])
     count = (end - begin).astype(np.float64)
-    by_day = np.argsort(day, kind='stable')
-    all_clicks = np.append(0, np.cumsum(click[order][by_day]))
-    rows = np.searchsorted(day[by_day], before)
-    prior = all_clicks[rows] / np.maximum(rows, 1)
-    rate = (clicks[end] - clicks[begin] + _SMOOTHING * prior) / (count + _SMOOTHING)
+    by_day = np.argsort(train_days, kind='stable')
+    clicks_by_day = np.append(0, np.cumsum(train_clicks[by_day]))
+    earlier_rows = np.searchsorted(train_days[by_day], days)
+    prior = clicks_by_day[earlier_rows] / np.maximum(earlier_rows, 1)
+    clicks = cumulative_clicks[end] - cumulative_clicks[begin]
+    rate = (clicks + _SMOOTHING * prior) / (count + _SMOOTHING)
     return np.where(count > 0, rate, np.nan), count
 
 
-def _read(dataset: str, manifest: Manifest, split: str) -> Rows:
-    """Every row of a split."""
-    from trainer.keras import tf
-
+def _read_split(dataset: Dataset, split: str) -> SplitColumns:
+    manifest = dataset.manifest
     names = [feature.name for feature in manifest.features if feature.kind != 'sequence']
-    others = ['domain', 'click', 'user_key', 'timestamp']
-    wanted = {name: tf.io.FixedLenFeature([], tf.int64) for name in [*names, *others]}
-    files = sorted(glob.glob(os.path.join(split_directory(dataset, split), '*.tfrecord')))
-    parts: dict[str, list[Any]] = {name: [] for name in wanted}
-    for batch in tf.data.TFRecordDataset(files).batch(_BATCH):
-        for name, values in tf.io.parse_example(batch, wanted).items():
-            parts[name].append(values.numpy())
-    columns = {name: np.concatenate(values) for name, values in parts.items()}
-    day = days_of(columns['timestamp'].astype(np.float64),
-                  manifest.config.get('utc_offset', 0.0))
-    return Rows({name: columns[name] for name in [*names, 'domain']}, columns['click'],
-                columns['user_key'], day)
+    names.append('domain')
+    rows = pa.concat_tables(
+        table
+        for file in open_example_files(dataset.example_files(split))
+        for _, table in file.read([*names, 'click', 'user_key', 'timestamp'])
+    )
+    columns = {name: rows[name].to_numpy().astype(np.int64) for name in rows.column_names}
+    timestamps = columns['timestamp'].astype(np.float64)
+    return SplitColumns(
+        ids={name: columns[name] for name in names},
+        click=columns['click'],
+        user_key=columns['user_key'],
+        day=days_of(timestamps, manifest.config.get('utc_offset', 0.0)),
+    )

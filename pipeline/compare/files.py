@@ -1,26 +1,18 @@
-"""Small results on disk, whole or not there."""
+"""Results of a comparison on disk."""
 
-import json
-import os
 from typing import Any
+
+from mdctr import storage
 
 
 def read_json(path: str) -> Any:
-    """What `write_json` wrote; None where there is nothing."""
+    """Reads a JSON file; returns None if it does not exist or is not JSON."""
     try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (FileNotFoundError, json.JSONDecodeError):
+        return storage.read_json(path)
+    except (FileNotFoundError, ValueError):
         return None
 
 
-def write_json(path: str, values: Any) -> None:
-    """Writes values in one step."""
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
-        json.dump(values, file, indent=1)
-    os.replace(path + '.tmp', path)
-
-
 def file_name(name: str) -> str:
-    """A method's name as that of a folder."""
+    """The name of a method with characters that a file name allows."""
     return ''.join(c if c.isalnum() or c in '-_.=,+' else '_' for c in name)

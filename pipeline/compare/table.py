@@ -1,7 +1,7 @@
-"""Results of many runs as one table of methods."""
+"""Summarizes the runs of a comparison as a table of methods."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,17 @@ METRICS = ('auc', 'gauc', 'log_loss', 'pcoc')
 
 
 @dataclass(frozen=True)
-class Result:
-    """One finished run.
+class RunResult:
+    """The result of a finished run.
 
     Attributes:
-        method: model and framework, as the tables name them.
-        seed: of the run; runs of the same seed are paired.
-        metrics: `{'overall': {...}, 'domains': {name: {...}}}` of the test split, as
-            `beam_jobs.metrics.domain_metrics` makes it.
-        bins: AUC by bin of domains, head first (`auc_by_bin`); None where undefined.
-        seconds: of training.
-        parameters: trained numbers of the model; None of a reference from outside.
+        method: Name of the method.
+        seed: Random seed; runs of the same seed are paired.
+        metrics: Metrics of the scored split, `{'overall': {...}, 'domains': {name: {...}}}`, as
+            returned by `mdctr.metrics.domain_metrics`.
+        bins: AUC of each bin of domains (`domain_bins`), head first; None if undefined.
+        seconds: Training time in seconds.
+        parameters: Number of trainable parameters; None for a reference.
     """
 
     method: str
@@ -33,141 +33,156 @@ class Result:
 
 
 def domain_bins(impressions: dict[str, int], bins: int = 5) -> list[list[str]]:
-    """Domains in bins of about equally many impressions, from head to tail.
+    """Groups domains into bins with about the same number of impressions, from head to tail.
 
-    AdaSparse 4.3.1 ranks the domains by size and merges them "based on equal-frequency
-    segmentation". A domain lies in the bin in which the middle of its impressions falls, so
-    that a domain is never cut; a bin can be empty where one domain is larger than a bin.
+    AdaSparse (4.3.1) ranks the domains by size and merges them "based on equal-frequency
+    segmentation". A domain belongs to the bin that contains the middle of its impressions, so
+    that no domain is divided; a bin can be empty if a domain is larger than a bin.
 
     Args:
-        impressions: by domain.
-        bins: how many.
+        impressions: Number of impressions, by domain name.
+        bins: Number of bins.
 
     Returns:
-        The names of each bin's domains.
+        The names of the domains of each bin.
     """
     ordered = sorted(impressions, key=lambda name: (-impressions[name], name))
     sizes = np.array([impressions[name] for name in ordered], float)
     total = sizes.sum()
     middles = np.cumsum(sizes) - sizes / 2
-    made: list[list[str]] = [[] for _ in range(bins)]
+    names: list[list[str]] = [[] for _ in range(bins)]
     for name, middle in zip(ordered, middles, strict=True):
-        made[min(int(middle / total * bins), bins - 1) if total else 0].append(name)
-    return made
+        names[min(int(middle / total * bins), bins - 1) if total else 0].append(name)
+    return names
 
 
-def summarize(results: Sequence[Result], baseline: str,
-              ceiling: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """One row a method: mean, deviation, significance, ranks, uplift, bins, cost.
+def summarize(
+    results: Sequence[RunResult], baseline: str, ceiling: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Summarizes runs as a table with a row for each method.
 
     Args:
-        results: finished runs; methods may lack seeds.
-        baseline: the method that the others are compared with.
-        ceiling: metrics of the true click probabilities of simulated data, shaped as a run's.
+        results: Finished runs; a method may lack some of the seeds.
+        baseline: Name of the method that the others are compared with.
+        ceiling: Metrics of the true click probabilities of simulated data, in the form of
+            `RunResult.metrics`.
 
     Returns:
-        Rows in the order in which methods first occur, each with, of every metric, `<metric>`
-        (mean over seeds), `<metric>_std` (sample deviation, None for one seed) and
-        `<metric>_p` (two-sided paired t-test against the baseline on common seeds, None for
-        fewer than two or for the baseline); `domain_auc` (mean over domains, MAMDR Table V);
-        `rank` (average over domains of the rank of the mean AUC among the methods, 1 the
-        best, ties shared: MAMDR's RANK); `uplift` (share of domains whose mean AUC is above
-        the baseline's: AdaSparse's UPR, of AUC); `bins`; `seconds`, `parameters`; `seeds`;
-        with a ceiling `auc_closed` and `gauc_closed`, the share of the distance from the
-        baseline to the ceiling that the method closes.
+        Rows in the order in which methods first occur, with the keys
+
+        * `method` and `seeds` (number of runs);
+        * `<metric>` for each of `METRICS` (mean over seeds), `<metric>_std` (sample standard
+          deviation; None for one seed) and `<metric>_p` (two-sided paired t-test against the
+          baseline on common seeds; None for the baseline and for fewer than two seeds);
+        * `domain_auc`: mean AUC over domains (MAMDR, Table V);
+        * `rank`: rank of the mean AUC among the methods, averaged over domains; 1 is the best,
+          and ties share the mean rank (MAMDR's RANK);
+        * `uplift`: share of domains whose mean AUC is above the baseline's (AdaSparse's UPR,
+          for AUC); None for the baseline;
+        * `bins`: mean AUC of each bin of domains;
+        * `seconds`, `parameters`;
+        * with a ceiling, `auc_closed` and `gauc_closed`: share of the distance from the
+          baseline to the ceiling that the method closes.
     """
     methods = list(dict.fromkeys(result.method for result in results))
-    runs = {method: {result.seed: result for result in results if result.method == method}
-            for method in methods}
+    runs = {
+        method: {result.seed: result for result in results if result.method == method}
+        for method in methods
+    }
     by_domain = {method: _domain_auc(runs[method].values()) for method in methods}
     ranks = _ranks(by_domain)
     rows = []
     for method in methods:
-        own = list(runs[method].values())
-        row: dict[str, Any] = {'method': method, 'seeds': len(own)}
+        method_runs = list(runs[method].values())
+        base = runs.get(baseline) if method != baseline else None
+        row: dict[str, Any] = {'method': method, 'seeds': len(method_runs)}
         for metric in METRICS:
-            values = {seed: run.metrics['overall'][metric]
-                      for seed, run in runs[method].items()
-                      if run.metrics['overall'][metric] is not None}
-            others = ({seed: run.metrics['overall'][metric]
-                       for seed, run in runs[baseline].items()}
-                      if method != baseline and baseline in runs else {})
+            values = _by_seed(runs[method], metric)
             row[metric] = _mean(values.values())
-            row[f'{metric}_std'] = _deviation(values.values())
-            row[f'{metric}_p'] = _paired_p(values, others)
-        defined = by_domain[method]
-        row['domain_auc'] = _mean(defined.values())
+            row[f'{metric}_std'] = _standard_deviation(values.values())
+            row[f'{metric}_p'] = _paired_p(values, _by_seed(base, metric)) if base else None
+        row['domain_auc'] = _mean(by_domain[method].values())
         row['rank'] = ranks.get(method)
-        row['uplift'] = (_uplift(defined, by_domain[baseline])
-                         if method != baseline and baseline in runs else None)
-        row['bins'] = [_mean(v for v in column if v is not None)
-                       for column in zip(*(run.bins for run in own), strict=True)]
-        row['seconds'] = _mean(run.seconds for run in own)
-        row['parameters'] = own[0].parameters
+        row['uplift'] = _uplift(by_domain[method], by_domain[baseline]) if base else None
+        row['bins'] = [
+            _mean(column) for column in zip(*(run.bins for run in method_runs), strict=True)
+        ]
+        row['seconds'] = _mean(run.seconds for run in method_runs)
+        row['parameters'] = method_runs[0].parameters
         rows.append(row)
     if ceiling is not None:
-        _close_the_distance(rows, baseline, ceiling)
+        _add_closed_distance(rows, baseline, ceiling)
     return rows
 
 
-def _close_the_distance(rows: list[dict], baseline: str, ceiling: dict[str, Any]) -> None:
-    start = next((row for row in rows if row['method'] == baseline), None)
+def _add_closed_distance(
+    rows: list[dict[str, Any]], baseline: str, ceiling: dict[str, Any]
+) -> None:
+    base = next((row for row in rows if row['method'] == baseline), {})
     for row in rows:
         for metric in ('auc', 'gauc'):
-            top = ceiling['overall'].get(metric)
-            known = start is not None and None not in (top, start[metric], row[metric])
-            distance = top - start[metric] if known else 0
-            row[f'{metric}_closed'] = ((row[metric] - start[metric]) / distance
-                                       if distance else None)
+            start, end, value = base.get(metric), ceiling['overall'].get(metric), row[metric]
+            defined = start is not None and end is not None and value is not None
+            row[f'{metric}_closed'] = (
+                (value - start) / (end - start) if defined and end != start else None
+            )
 
 
-def _domain_auc(runs) -> dict[str, float]:
+def _by_seed(runs: dict[int, RunResult], metric: str) -> dict[int, float]:
+    """An overall metric by seed, without the runs in which it is undefined."""
+    values = {seed: run.metrics['overall'][metric] for seed, run in runs.items()}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _domain_auc(runs: Iterable[RunResult]) -> dict[str, float]:
+    """The mean AUC over runs, by domain."""
     collected: dict[str, list[float]] = {}
     for run in runs:
-        for name, of in run.metrics['domains'].items():
-            if of['auc'] is not None:
-                collected.setdefault(name, []).append(of['auc'])
+        for name, values in run.metrics['domains'].items():
+            if values['auc'] is not None:
+                collected.setdefault(name, []).append(values['auc'])
     return {name: float(np.mean(values)) for name, values in collected.items()}
 
 
 def _ranks(by_domain: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The mean rank of each method over the domains in which all methods have an AUC."""
     from scipy.stats import rankdata
 
-    methods = list(by_domain)
-    common = set.intersection(*(set(of) for of in by_domain.values())) if by_domain else set()
+    if not by_domain:
+        return {}
+    common = sorted(set.intersection(*(set(values) for values in by_domain.values())))
     if not common:
         return {}
-    table = np.array([[by_domain[method][name] for name in sorted(common)]
-                      for method in methods])
-    return dict(zip(methods, rankdata(-table, axis=0).mean(axis=1).tolist(), strict=True))
+    table = np.array([[values[name] for name in common] for values in by_domain.values()])
+    return dict(zip(by_domain, rankdata(-table, axis=0).mean(axis=1).tolist(), strict=True))
 
 
-def _uplift(own: dict[str, float], base: dict[str, float]) -> float | None:
-    common = sorted(set(own) & set(base))
+def _uplift(values: dict[str, float], base: dict[str, float]) -> float | None:
+    common = sorted(set(values) & set(base))
     if not common:
         return None
-    return float(np.mean([own[name] > base[name] for name in common]))
+    return float(np.mean([values[name] > base[name] for name in common]))
 
 
-def _mean(values) -> float | None:
-    values = [value for value in values if value is not None]
-    return float(np.mean(values)) if values else None
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
-def _deviation(values) -> float | None:
+def _standard_deviation(values: Iterable[float]) -> float | None:
     values = list(values)
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _paired_p(values: dict[int, float], others: dict[int, float]) -> float | None:
+def _paired_p(values: dict[int, float], base: dict[int, float]) -> float | None:
+    """The p-value of a paired t-test over the seeds that both have."""
     from scipy.stats import ttest_rel
 
-    seeds = sorted(set(values) & {seed for seed, value in others.items()
-                                  if value is not None})
+    seeds = sorted(set(values) & set(base))
     if len(seeds) < 2:
         return None
-    one, other = ([of[seed] for seed in seeds] for of in (values, others))
-    if np.ptp(np.subtract(one, other)) == 0:  # the test statistic is 0/0 or infinite
-        return 1.0 if one == other else None
-    p = float(ttest_rel(one, other).pvalue)
+    first, second = ([by_seed[seed] for seed in seeds] for by_seed in (values, base))
+    if np.ptp(np.subtract(first, second)) == 0:  # the test statistic is 0/0 or infinite
+        return 1.0 if first == second else None
+    p = float(ttest_rel(first, second).pvalue)
     return None if math.isnan(p) else p

@@ -1,4 +1,4 @@
-"""A comparison as CSV, for programs, and as Markdown, for a README."""
+"""The table of a comparison as CSV and as Markdown."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Every figure of `summarize`, a line a method; undefined figures are empty."""
+    """All values of the rows of `summarize`, one line a method; undefined values are empty."""
     flat = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     out = io.StringIO()
@@ -21,48 +21,79 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat = {}
     for key, value in row.items():
         if key == 'bins':
-            flat.update({f'auc_bin_{i + 1}': of for i, of in enumerate(value)})
+            flat.update({f'auc_bin_{number}': auc for number, auc in enumerate(value, 1)})
         else:
             flat[key] = value
     return flat
 
 
 def to_markdown(rows: Sequence[dict[str, Any]], baseline: str) -> str:
-    """The table of a comparison.
+    """The rows of `summarize` as a Markdown table.
 
-    A figure is the mean over seeds ± its standard deviation; `*` marks a paired t-test
-    against the baseline with p < 0.05.
+    Values are means over seeds ± standard deviations; `*` marks p < 0.05 in a paired t-test
+    against the baseline.
     """
-    closed = any('auc_closed' in row for row in rows)
-    head = ['method', 'AUC', 'GAUC', 'log loss', 'PCOC', 'domain AUC', 'RANK', 'uplifted',
-            'AUC by bin, head to tail', 'seconds', 'parameters']
-    if closed:
-        head[8:8] = ['closed of the ceiling, AUC / GAUC']
-    lines = ['| ' + ' | '.join(head) + ' |', '| --- |' + ' ---: |' * (len(head) - 1)]
-    for row in rows:
-        name = f'{row["method"]} (baseline)' if row['method'] == baseline else row['method']
-        cells = [name, *(figure(row, metric) for metric in ('auc', 'gauc', 'log_loss')),
-                 number(row['pcoc'], 3), number(row['domain_auc'], 4),
-                 number(row['rank'], 1), _share(row['uplift']),
-                 ' '.join(number(value, 4) for value in row['bins']),
-                 number(row['seconds'], 0), number(row['parameters'], 0)]
-        if closed:
-            cells[8:8] = [f'{_share(row["auc_closed"])} / {_share(row["gauc_closed"])}']
-        lines.append('| ' + ' | '.join(cells) + ' |')
+    columns, cells = text_cells(rows, baseline)
+    lines = ['| ' + ' | '.join(columns) + ' |', '| --- |' + ' ---: |' * (len(columns) - 1)]
+    lines += ['| ' + ' | '.join(row) + ' |' for row in cells]
     return '\n'.join(lines) + '\n'
 
 
-def figure(row: dict[str, Any], metric: str) -> str:
-    """A metric's mean over seeds ± its deviation, `*` where it differs from the baseline's."""
-    text = number(row[metric], 4)
+def text_cells(
+    rows: Sequence[dict[str, Any]], baseline: str
+) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns, and the cells of each row of `summarize`, as text."""
+    has_ceiling = any('auc_closed' in row for row in rows)
+    columns = [
+        'method',
+        'AUC',
+        'GAUC',
+        'log loss',
+        'PCOC',
+        'domain AUC',
+        'RANK',
+        'uplifted',
+        'AUC by bin, head to tail',
+        'seconds',
+        'parameters',
+    ]
+    if has_ceiling:
+        columns[8:8] = ['distance to the ceiling closed, AUC / GAUC']
+    table = []
+    for row in rows:
+        cells = [
+            method_name(row['method'], baseline),
+            *(mean_text(row, metric) for metric in ('auc', 'gauc', 'log_loss')),
+            number_text(row['pcoc'], 3),
+            number_text(row['domain_auc'], 4),
+            number_text(row['rank'], 1),
+            _share(row['uplift']),
+            ' '.join(number_text(value, 4) for value in row['bins']),
+            number_text(row['seconds'], 0),
+            number_text(row['parameters'], 0),
+        ]
+        if has_ceiling:
+            cells[8:8] = [f'{_share(row["auc_closed"])} / {_share(row["gauc_closed"])}']
+        table.append(cells)
+    return columns, table
+
+
+def method_name(method: str, baseline: str) -> str:
+    """The name of a method, which marks the baseline."""
+    return f'{method} (baseline)' if method == baseline else method
+
+
+def mean_text(row: dict[str, Any], metric: str) -> str:
+    """The mean of a metric ± its standard deviation; `*` marks p < 0.05."""
+    text = number_text(row[metric], 4)
     if row[f'{metric}_std'] is not None:
         text += f' ± {row[f"{metric}_std"]:.4f}'
     p = row[f'{metric}_p']
     return text + ('*' if p is not None and p < 0.05 else '')
 
 
-def number(value: float | None, digits: int) -> str:
-    """With so many digits behind the point; `-` where it is undefined."""
+def number_text(value: float | None, digits: int) -> str:
+    """A number with this number of decimals; `-` if it is undefined."""
     return '-' if value is None else f'{value:,.{digits}f}'
 
 

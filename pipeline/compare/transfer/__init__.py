@@ -1,7 +1,7 @@
-"""Comparisons over periods of time (CTNet, section 4): every method walks the same days.
+"""Comparisons of transfer methods over periods of time (CTNet, section 4).
 
-    walk      the models of one seed, each trained once, whichever methods use it
-    recipes   what a method trains, on what, from what
-    run       all methods with all seeds, and what they score on the days after the periods
-    tables    CTNet's Tables 2 to 5
+models    trained models of one seed, each trained once for all methods
+methods   what a method trains, on which days, from which model
+run       trains all methods with all seeds and scores them on the day after each period
+tables    CTNet's Tables 2 to 5
 """
