@@ -1,15 +1,19 @@
-"""Reads a dataset back with TensorFlow, for tests: one dictionary an example."""
+"""Reads a dataset back, for tests: one dictionary an example."""
 
-import glob
-import os
+import pyarrow.parquet as pq
 
-import tensorflow as tf
+from mdctr import storage
+from mdctr.dataset import open_dataset
 
 
 def read_examples(directory: str, split: str) -> list[dict[str, list[int]]]:
     """The examples of `split`, every feature a list of integers, in the order of the files."""
-    files = sorted(glob.glob(os.path.join(directory, 'examples', split, '*.tfrecord')))
-    records = tf.data.TFRecordDataset(files).as_numpy_iterator()
-    return [{name: list(feature.int64_list.value)
-             for name, feature in tf.train.Example.FromString(record).features.feature.items()}
-            for record in records]
+    examples = []
+    for path in open_dataset(directory).example_files(split):
+        with storage.open_file(path) as file:
+            rows = pq.read_table(file).to_pylist()
+        examples += [
+            {name: value if isinstance(value, list) else [value] for name, value in row.items()}
+            for row in rows
+        ]
+    return examples

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.errors import UserError
-from beam_jobs.fetch import fetch
+from beam_jobs.readers.fetch import fetch
+from mdctr.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 KUAIRAND = REPOSITORY.parent / 'shared' / 'data' / 'kuairand-pure'
 
 
 def public_data(name: str) -> str:
-    """The directory of a data set of `beam_jobs.fetch`; skips where it cannot be fetched."""
+    """The directory of a public data set; skips the test if it cannot be fetched."""
     try:
         return _fetched(name)
     except UserError as error:

@@ -1,13 +1,13 @@
 """A dataset and a SavedModel small enough to compute by hand, in the documented layouts."""
 
-import json
 import os
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from beam_jobs.dataset import Domain, Feature, Manifest, Rows, Split, write_manifest
+from mdctr.exported_model import write_model_json
+from mdctr.manifest import Domain, Feature, Manifest, Rows, Split, write_manifest
+from tests.example_files import write_example_files
 
 USERS, ITEMS, GENRES, LENGTH = 30, 12, 5, 3
 BOUNDARIES = [18.0, 30.0]
@@ -27,72 +27,76 @@ def make_rows(count, seed=0):
     item = rng.integers(0, ITEMS + 1, count)
     user = rng.integers(0, USERS + 1, count)
     return {
-        'user_id': user, 'item_id': item, 'age': rng.integers(0, len(BOUNDARIES) + 2, count),
-        'genres': [rng.integers(0, GENRES + 1, size) for size in
-                   rng.integers(0, LENGTH + 1, count)],
+        'user_id': user,
+        'item_id': item,
+        'age': rng.integers(0, len(BOUNDARIES) + 2, count),
+        'genres': [
+            rng.integers(0, GENRES + 1, size) for size in rng.integers(0, LENGTH + 1, count)
+        ],
         'domain': np.sort(rng.integers(1, 3, count)),
-        'timestamp': 1_600_000_000 + np.arange(count), 'user_key': user * 7 - 3,
-        'click': (rng.random(count) < 0.2 + 0.5 * item / ITEMS).astype(np.int64)}
+        'timestamp': 1_600_000_000 + np.arange(count),
+        'user_key': user * 7 - 3,
+        'click': (rng.random(count) < 0.2 + 0.5 * item / ITEMS).astype(np.int64),
+    }
 
 
-def write_dataset(directory, splits, fingerprint='of-tiny', files=2, statistics=False,
-                  **manifest):
+def write_dataset(
+    directory, splits, fingerprint='of-tiny', files=2, statistics=False, **manifest
+):
     """Writes a dataset of `splits`: {name: columns}."""
-    import tensorflow as tf
-
     directory = str(directory)
     for name, columns in splits.items():
-        folder = os.path.join(directory, 'examples', name)
-        os.makedirs(folder)
-        index = []
-        for number in range(files):
-            mine = np.arange(len(columns['click'])) % files == number
-            path = os.path.join(folder, f'part-{number:05d}-of-{files:05d}.tfrecord')
-            with tf.io.TFRecordWriter(path) as writer:
-                for row in np.flatnonzero(mine):
-                    writer.write(_example({k: v[row] for k, v in columns.items()}))
-            index += _index(path, columns['domain'][mine])
-        pq.write_table(pa.Table.from_pylist(index, pa.schema([
-            ('domain', pa.int64()), ('file', pa.string()), ('offset', pa.int64()),
-            ('bytes', pa.int64()), ('examples', pa.int64())])),
-            os.path.join(folder, 'index.parquet'))
+        write_example_files(directory, name, columns, files)
         if statistics:
             write_statistics(directory, name, columns)
     os.makedirs(os.path.join(directory, 'vocabulary'))
     for name, lines in vocabularies().items():
         with open(os.path.join(directory, 'vocabulary', f'{name}.txt'), 'w') as file:
             file.writelines(line + '\n' for line in lines)
-    write_manifest(directory, Manifest(
-        'tiny', fingerprint, FEATURES,
-        [Domain(i, name) for i, name in enumerate(DOMAINS, start=1)],
-        {name: _split(columns) for name, columns in splits.items()},
-        Rows(0, 0, 0, 0, 0, 0, 0), **manifest))
+    write_manifest(
+        directory,
+        Manifest(
+            'tiny',
+            fingerprint,
+            FEATURES,
+            [Domain(i, name) for i, name in enumerate(DOMAINS, start=1)],
+            {name: _split(columns) for name, columns in splits.items()},
+            Rows(0, 0, 0, 0, 0, 0, 0),
+            **manifest,
+        ),
+    )
     return directory
 
 
 def vocabularies():
     """The lines of each vocabulary file."""
-    return {'user_id': [f'u{n}' for n in range(1, USERS + 1)],
-            'item_id': [f'i{n}' for n in range(1, ITEMS + 1)],
-            'genres': [f'g{n}' for n in range(1, GENRES + 1)], 'domain': DOMAINS}
+    return {
+        'user_id': [f'u{n}' for n in range(1, USERS + 1)],
+        'item_id': [f'i{n}' for n in range(1, ITEMS + 1)],
+        'genres': [f'g{n}' for n in range(1, GENRES + 1)],
+        'domain': DOMAINS,
+    }
 
 
 def record_batch(columns):
     """Columns as `list<int64>`, as they go through a build."""
-    lists = [pa.array([np.atleast_1d(value).tolist() for value in values],
-                      pa.list_(pa.int64())) for values in columns.values()]
+    lists = [
+        pa.array([np.atleast_1d(value).tolist() for value in values], pa.list_(pa.int64()))
+        for values in columns.values()
+    ]
     return pa.RecordBatch.from_arrays(lists, list(columns))
 
 
 def write_statistics(directory, split, columns):
-    """The statistics of all rows of a split."""
-    from beam_jobs.statistics import compute_statistics, statistics_path
+    """The statistics of all rows of a split, and the rows as a sample."""
+    from beam_jobs.build.statistics import compute_statistics, statistics_path, write_sample
 
     path = statistics_path(directory, split)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     table = pa.Table.from_batches([record_batch(columns)])
     with open(path, 'wb') as file:
         file.write(compute_statistics(table).SerializeToString())
+    write_sample(directory, split, table)
 
 
 def item_weights(seed=0):
@@ -104,8 +108,12 @@ def item_weights(seed=0):
 def expected_scores(columns, weights):
     """The model's scores, in NumPy."""
     count = np.array([len(ids) for ids in columns['genres']])
-    logit = (weights[columns['item_id']] + 0.1 * columns['domain'] - 0.05 * columns['age']
-             + 0.02 * count)
+    logit = (
+        weights[columns['item_id']]
+        + 0.1 * columns['domain']
+        - 0.05 * columns['age']
+        + 0.02 * count
+    )
     return 1 / (1 + np.exp(-logit))
 
 
@@ -126,69 +134,71 @@ def write_model(directory, weights, fingerprint='of-tiny', reverse=False, featur
     lines = items[::-1] if reverse else items
     module = tf.Module()
     module.weights = tf.Variable(own)
-    module.items = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(
-        lines, tf.range(1, len(lines) + 1, dtype=tf.int64)), 0)
-    module.domains = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(
-        DOMAINS, tf.range(1, len(DOMAINS) + 1, dtype=tf.int64)), 0)
+    module.items = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(lines, tf.range(1, len(lines) + 1, dtype=tf.int64)),
+        0,
+    )
+    module.domains = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            DOMAINS, tf.range(1, len(DOMAINS) + 1, dtype=tf.int64)
+        ),
+        0,
+    )
 
     def score(item, age, count, domain):
-        logit = (tf.gather(module.weights, item) + 0.1 * tf.cast(domain, tf.float32)
-                 - 0.05 * tf.cast(age, tf.float32) + 0.02 * count)
+        logit = (
+            tf.gather(module.weights, item)
+            + 0.1 * tf.cast(domain, tf.float32)
+            - 0.05 * tf.cast(age, tf.float32)
+            + 0.02 * count
+        )
         return {'score': tf.sigmoid(logit)}
 
     def spec(kind, name, rank=1):
         return tf.TensorSpec([None] * rank, kind, name)
 
-    @tf.function(input_signature=[spec(tf.int64, 'item_id'), spec(tf.int64, 'age'),
-                                  spec(tf.int64, 'genres', 2), spec(tf.int64, 'domain')])
+    @tf.function(
+        input_signature=[
+            spec(tf.int64, 'item_id'),
+            spec(tf.int64, 'age'),
+            spec(tf.int64, 'genres', 2),
+            spec(tf.int64, 'domain'),
+        ]
+    )
     def encoded(item_id, age, genres, domain):
         count = tf.reduce_sum(tf.cast(genres >= 0, tf.float32), axis=1)
         return score(item_id, age, count, domain)
 
-    @tf.function(input_signature=[spec(tf.string, 'item_id'), spec(tf.float32, 'age'),
-                                  spec(tf.string, 'genres', 2), spec(tf.string, 'domain')])
+    @tf.function(
+        input_signature=[
+            spec(tf.string, 'item_id'),
+            spec(tf.float32, 'age'),
+            spec(tf.string, 'genres', 2),
+            spec(tf.string, 'domain'),
+        ]
+    )
     def raw(item_id, age, genres, domain):
         buckets = 1 + tf.searchsorted(BOUNDARIES, age, side='right')
         buckets = tf.where(tf.math.is_nan(age), 0, buckets)
         count = tf.reduce_sum(tf.cast(genres != '', tf.float32), axis=1)
-        return score(module.items.lookup(item_id), buckets, count,
-                     module.domains.lookup(domain))
+        return score(
+            module.items.lookup(item_id), buckets, count, module.domains.lookup(domain)
+        )
 
     directory = str(directory)
-    tf.saved_model.save(module, directory, signatures={'encoded': encoded,
-                                                       'serving_default': raw})
-    with open(os.path.join(directory, 'model.json'), 'w') as file:
-        json.dump({'model': 'tiny', 'framework': 'none',
-                   'features': features or ['item_id', 'age', 'genres'],
-                   'dataset': {'name': 'tiny', 'fingerprint': fingerprint}}, file)
+    tf.saved_model.save(
+        module, directory, signatures={'encoded': encoded, 'serving_default': raw}
+    )
+    write_model_json(
+        directory,
+        {
+            'model': 'tiny',
+            'framework': 'none',
+            'features': features or ['item_id', 'age', 'genres'],
+            'dataset': {'name': 'tiny', 'fingerprint': fingerprint},
+        },
+    )
     return directory
-
-
-def _example(row):
-    import tensorflow as tf
-
-    return tf.train.Example(features=tf.train.Features(feature={
-        name: tf.train.Feature(int64_list=tf.train.Int64List(
-            value=np.atleast_1d(value).tolist())) for name, value in row.items()
-    })).SerializeToString()
-
-
-def _index(path, domain):
-    """Where the rows of each domain are, from the lengths in the TFRecord framing."""
-    with open(path, 'rb') as file:
-        data = file.read()
-    at, places = 0, []
-    for _ in domain:
-        size = 16 + int.from_bytes(data[at:at + 8], 'little')
-        places.append((at, size))
-        at += size
-    index = []
-    for number in np.unique(domain):
-        mine = [place for place, of in zip(places, domain, strict=True) if of == number]
-        index.append({'domain': int(number), 'file': os.path.basename(path),
-                      'offset': mine[0][0], 'bytes': sum(size for _, size in mine),
-                      'examples': len(mine)})
-    return index
 
 
 def _split(columns):

@@ -1,13 +1,13 @@
-"""At which sparsity and batch size AdaSparse serves faster by skipping what it pruned.
+"""Measures at which sparsity and batch size AdaSparse serves faster by skipping pruned neurons.
 
     python -m tests.benchmarks.adasparse_serving [--rounds 30]
 
 A network of 256 inputs and 256-128-64 units, of which a share of the neurons is pruned. First
-with factors of each row's own (the pruner reads h), one layer: `tf.sparse` products of the
-pruned rows against the dense product of rows with zeros. Then with factors of the domain's own
+with factors for each row (the pruner reads h), one layer: `tf.sparse` products of the
+pruned rows against the dense product of rows with zeros. Then with factors for each domain
 (`pruner_inputs: domain`), the whole network: dense products over the kept neurons
 (`PackedNetwork`) against the masked dense network, for requests of one domain and of twenty.
-Times are medians of turns taken one after another; above 1.00, skipping is faster.
+The variants are timed in turn, and times are medians; above 1.00, skipping is faster.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from collections.abc import Callable
 import numpy as np
 
 from trainer.keras import tf
-from trainer.layers.domain_rows import DomainRows
-from trainer.layers.packed_network import PackedNetwork
+from trainer.layers.domain.domain_batch import DomainBatch
+from trainer.layers.pruning.packed_network import PackedNetwork
 
 SIZES = (256, 256, 128, 64, 1)
 SPARSITIES = (0.0, 0.2, 0.3, 0.5, 0.8, 0.95, 0.99)
@@ -31,7 +31,7 @@ DOMAINS = 20
 
 
 def speedup(skipping: Callable, dense: Callable, inputs: tuple, rounds: int) -> float:
-    """The dense one's median time over the skipping one's."""
+    """Ratio of the dense variant's median time to that of the variant that skips neurons."""
     times: dict[Callable, list[float]] = {skipping: [], dense: []}
     for one in times:
         np.testing.assert_allclose(one(*inputs), dense(*inputs), atol=1e-3)
@@ -44,7 +44,7 @@ def speedup(skipping: Callable, dense: Callable, inputs: tuple, rounds: int) -> 
 
 
 def by_row(sparsity: float, batch: int, rounds: int) -> float:
-    """One layer, each row with its own zeros."""
+    """Measures one layer with pruned neurons that differ by row."""
     rng = np.random.default_rng(0)
     kernel = tf.constant(rng.normal(size=SIZES[:2]), tf.float32)
     factors = (rng.random((batch, SIZES[0])) >= sparsity) * rng.random((batch, SIZES[0]))
@@ -58,38 +58,45 @@ def by_row(sparsity: float, batch: int, rounds: int) -> float:
     @tf.function(input_signature=spec)
     def dense(hidden, factors):
         return tf.matmul(hidden * factors, kernel)
+
     return speedup(sparse, dense, (hidden, tf.constant(factors, tf.float32)), rounds)
 
 
 def by_domain(sparsity: float, batch: int, mixed: bool, rounds: int) -> float:
-    """The whole network, each domain with its own zeros."""
+    """Measures the whole network with pruned neurons that differ by domain."""
     rng = np.random.default_rng(0)
-    kernels = [rng.normal(size=(1, *shape)) / np.sqrt(shape[0])
-               for shape in itertools.pairwise(SIZES)]
+    kernels = [
+        rng.normal(size=(1, *shape)) / np.sqrt(shape[0]) for shape in itertools.pairwise(SIZES)
+    ]
     biases = [rng.normal(size=(1, size)) for size in SIZES[1:]]
-    # As many neurons in every domain: which ones, differs.
-    factors = [np.stack([rng.permutation(size) >= round(sparsity * size)
-                         for _ in range(DOMAINS)]) * rng.random((DOMAINS, size))
-               for size in SIZES[:-1]]
+    # Every domain prunes the same number of neurons, but not the same ones.
+    factors = [
+        np.stack([rng.permutation(size) >= round(sparsity * size) for _ in range(DOMAINS)])
+        * rng.random((DOMAINS, size))
+        for size in SIZES[:-1]
+    ]
     packed = PackedNetwork(kernels, biases, factors, 'relu')
     tables = [tf.constant(each, tf.float32) for each in factors]
-    shared = [(tf.constant(kernel[0], tf.float32), tf.constant(bias[0], tf.float32))
-              for kernel, bias in zip(kernels, biases, strict=True)]
+    shared = [
+        (tf.constant(kernel[0], tf.float32), tf.constant(bias[0], tf.float32))
+        for kernel, bias in zip(kernels, biases, strict=True)
+    ]
     spec = [tf.TensorSpec([None, SIZES[0]]), tf.TensorSpec([None], tf.int32)]
 
     @tf.function(input_signature=spec, autograph=False)
     def skipping(values, domain):
-        rows = DomainRows(domain, DOMAINS)
+        rows = DomainBatch(domain, DOMAINS)
         return rows.unsort(packed(rows.sort(values), rows))
 
     @tf.function(input_signature=spec, autograph=False)
     def dense(values, domain):
-        rows = DomainRows(domain, DOMAINS)
+        rows = DomainBatch(domain, DOMAINS)
         values = rows.sort(values)
         for place, (table, (kernel, bias)) in enumerate(zip(tables, shared, strict=True)):
-            values = tf.matmul(values * rows.spread(rows.take(table)), kernel) + bias
+            values = tf.matmul(values * rows.broadcast(rows.gather(table)), kernel) + bias
             values = tf.nn.relu(values) if place + 1 < len(shared) else values
         return rows.unsort(values)
+
     domain = rng.integers(0, DOMAINS, batch) if mixed else np.full(batch, 3)
     values = tf.constant(rng.normal(size=(batch, SIZES[0])), tf.float32)
     return speedup(skipping, dense, (values, tf.constant(domain, tf.int32)), rounds)
@@ -100,11 +107,16 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=30)
     rounds = parser.parse_args().rounds
     tables = (
-        ('tf.sparse, a row\'s own factors', by_row),
-        ('kept neurons, requests of one domain',
-         lambda sparsity, batch, rounds: by_domain(sparsity, batch, False, rounds)),
-        (f'kept neurons, requests of {DOMAINS} domains',
-         lambda sparsity, batch, rounds: by_domain(sparsity, batch, True, rounds)))
+        ("tf.sparse, a row's own factors", by_row),
+        (
+            'kept neurons, requests of one domain',
+            lambda sparsity, batch, rounds: by_domain(sparsity, batch, False, rounds),
+        ),
+        (
+            f'kept neurons, requests of {DOMAINS} domains',
+            lambda sparsity, batch, rounds: by_domain(sparsity, batch, True, rounds),
+        ),
+    )
     for title, measure in tables:
         print(f'{title:42}' + ''.join(f'{f"batch {batch}":>12}' for batch in BATCHES))
         for sparsity in SPARSITIES:

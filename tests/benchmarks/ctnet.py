@@ -1,11 +1,11 @@
-"""What a training step of CTNet costs beside one of its target tower alone.
+"""Compares the cost of a training step of CTNet with one of its target tower alone.
 
     python -m tests.benchmarks.ctnet [--batch 2048] [--rounds 9]
 
-Both towers are alike. A figure is processor seconds of a step (one thread), the least of
-several turns that models take one after another. Sixteen features of ten thousand values,
-embedded in 16 dimensions, and a history of 50 clicks; Adam. `kept` is a step of a later epoch,
-with what the source tower gave for the rows in the first.
+Both towers have the same architecture. A figure is the processor seconds of a step (one
+thread), the least of several rounds in which the models take turns. Sixteen features of ten
+thousand values, embedded in 16 dimensions, and a history of 50 clicks; Adam. `kept` is a step
+of a later epoch, which reuses the outputs of the source tower from the first epoch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 
 import numpy as np
 
-from beam_jobs.dataset import Domain, Feature, Manifest, Rows
+from mdctr.manifest import Domain, Feature, Manifest, Rows
 from trainer.config import ModelConfig
 from trainer.keras import keras, tf
+from trainer.loop.step import TrainStep
 from trainer.models import build_model
-from trainer.optimizers import make_optimizer
-from trainer.step import TrainStep
+from trainer.optimizers.row_wise import make_optimizer
 
 FEATURES, VOCABULARY, HISTORY = 16, 10_000, 50
 STEPS_A_TURN, BATCHES = 3, 6
@@ -32,33 +32,57 @@ def make_manifest() -> Manifest:
     features = [
         Feature('item_id', 'categorical', 'item', VOCABULARY, vocabulary='item_id'),
         Feature('category', 'categorical', 'item', 100, vocabulary='category'),
-        *(Feature(f'f{i}', 'categorical', 'user', VOCABULARY, vocabulary=f'f{i}')
-          for i in range(FEATURES - 2)),
-        Feature('history', 'sequence', 'user', VOCABULARY, vocabulary='item_id',
-                length=HISTORY, history=True)]
-    return Manifest('benchmark', 'none', features, [Domain(1, 'a'), Domain(2, 'b')], {},
-                    Rows(0, 0, 0, 0, 0, 0, 0))
+        *(
+            Feature(f'f{i}', 'categorical', 'user', VOCABULARY, vocabulary=f'f{i}')
+            for i in range(FEATURES - 2)
+        ),
+        Feature(
+            'history',
+            'sequence',
+            'user',
+            VOCABULARY,
+            vocabulary='item_id',
+            length=HISTORY,
+            history=True,
+        ),
+    ]
+    return Manifest(
+        'benchmark',
+        'none',
+        features,
+        [Domain(1, 'a'), Domain(2, 'b')],
+        {},
+        Rows(0, 0, 0, 0, 0, 0, 0),
+    )
 
 
 def make_batches(rows: int) -> list[dict[str, tf.Tensor]]:
-    """Batches of one domain, of ids that are frequent as words are."""
+    """Batches of one domain whose ids have the frequencies of words (Zipf)."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(BATCHES):
-        batch = {feature.name: np.minimum(
-            rng.zipf(1.2, (rows, HISTORY) if feature.kind == 'sequence' else rows),
-            feature.size - 1).astype(np.int32) for feature in make_manifest().features}
+        batch = {
+            feature.name: np.minimum(
+                rng.zipf(1.2, (rows, HISTORY) if feature.kind == 'sequence' else rows),
+                feature.size - 1,
+            ).astype(np.int32)
+            for feature in make_manifest().features
+        }
         lengths = rng.integers(0, HISTORY + 1, (rows, 1))
         batch['history'] = np.where(np.arange(HISTORY) < lengths, batch['history'], -1)
-        made.append({name: tf.constant(values, tf.int32) for name, values in {
-            **batch, 'domain': np.int32(2)}.items()}
-            | {'click': tf.constant(rng.integers(0, 2, rows), tf.float32)})
+        made.append(
+            {
+                name: tf.constant(values, tf.int32)
+                for name, values in {**batch, 'domain': np.int32(2)}.items()
+            }
+            | {'click': tf.constant(rng.integers(0, 2, rows), tf.float32)}
+        )
     return made
 
 
 def make_steps(tower: str, hidden_units: list[int]) -> dict[str, TrainStep]:
-    """The target tower alone, and what is compared with it."""
-    manifest, config = make_manifest(), ModelConfig(tower, hidden_units=hidden_units)
+    """The steps of the target tower alone and of the models compared with it."""
+    manifest, config = make_manifest(), ModelConfig(name=tower, hidden_units=hidden_units)
     variants = {'linear adapters': {'adapter': 'linear'}, 'ctnet': {}}
     if tower != 'mlp':
         variants['ctnet, shared attention'] = {'share_attention': True}
@@ -66,26 +90,37 @@ def make_steps(tower: str, hidden_units: list[int]) -> dict[str, TrainStep]:
     models = {tower: build_model(manifest, config)}
     for name, options in variants.items():
         models[name] = build_model(
-            manifest, ModelConfig('ctnet', hidden_units=hidden_units,
-                                  options={'tower': tower, **options}),
-            build_model(manifest, config))
-    kept = {f'{name}, kept': build_model(manifest, model.config, model.source)
-            for name, model in models.items() if name.startswith('ctnet')}
+            manifest,
+            ModelConfig(
+                name='ctnet',
+                hidden_units=hidden_units,
+                options={'target_tower': tower, **options},
+            ),
+            build_model(manifest, config),
+        )
+    kept = {
+        f'{name}, kept': build_model(manifest, model.config, model.source)
+        for name, model in models.items()
+        if name.startswith('ctnet')
+    }
     for model in kept.values():
         model.remember()
-    return {name: TrainStep(model, make_optimizer('adam', 0.001))
-            for name, model in {**models, **kept}.items()}
+    return {
+        name: TrainStep(model, make_optimizer('adam', 0.001))
+        for name, model in {**models, **kept}.items()
+    }
 
 
-def seconds_a_step(steps: dict[str, TrainStep], batches: list[dict[str, tf.Tensor]],
-                   rounds: int) -> dict[str, float]:
-    """Processor seconds by name."""
+def seconds_a_step(
+    steps: dict[str, TrainStep], batches: list[dict[str, tf.Tensor]], rounds: int
+) -> dict[str, float]:
+    """Processor seconds per step, by name."""
     for step in steps.values():
         for batch in batches:
             step(batch)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds):
-        for name in list(steps)[::1 if turn % 2 else -1]:
+        for name in list(steps)[:: 1 if turn % 2 else -1]:
             start = time.process_time()
             for i in range(STEPS_A_TURN):
                 loss = steps[name](batches[(turn * STEPS_A_TURN + i) % len(batches)])
@@ -108,8 +143,10 @@ def main() -> None:
             print(f'\n{tower}, {hidden_units}, batches of {arguments.batch}')
             for name, seconds in found.items():
                 ratio = seconds / found[tower]
-                print(f'{name:32}{seconds * 1e3:10.1f} ms{ratio:8.2f}'
-                      + (f'   (at most {BOUND})' if name.startswith('ctnet') else ''))
+                print(
+                    f'{name:32}{seconds * 1e3:10.1f} ms{ratio:8.2f}'
+                    + (f'   (at most {BOUND})' if name.startswith('ctnet') else '')
+                )
 
 
 if __name__ == '__main__':

@@ -1,43 +1,38 @@
-"""How fast a dataset is built, and with how much memory.
+"""Measures the speed and the memory of a dataset build.
 
     python -m tests.benchmarks.dataset_build --rows 2000000 [--sample 20000] [--in-memory]
 
 builds a dataset of simulated positives (four sampled negatives each, two histories, encoding,
 statistics), then the same of a sample with a plain element-by-element Beam pipeline, compares
 the examples of the two, and prints rows in and examples out per second, CPU seconds, and the
-peak memory of all processes of a build. Each build has a process of its own, and its imports
-are timed with it.
+peak memory of all processes of a build. Each build runs in a process of its own, whose time
+includes imports.
 
-Measured on two idle cores, 2 million positives: 398,000 examples a second with two worker
-processes (25 s), 47 times the element-by-element pipeline; peak memory in one process 945 MB
-at 2 million and 954 MB at 8 million.
+docs/results/performance.md has the figures.
 
-Where the time goes, by cProfile in CPU seconds, of 2.5 million examples (500,000 positives):
+Where the time goes, in CPU seconds, of 1.25 million examples (250,000 positives) in one process
+on a busy machine: 13 in all, most of them imports and statistics, which do not depend on the
+size, and of these
 
-    reading, checking, spilling            0.5
-    sorting, splits, summaries             0.8
-    choosing rows, drawing negatives       0.7
-    ids, histories                         0.7
-    bytes and checksums of the pieces      1.0
-    joining pieces to examples, framing    1.7
-    writing files (250 bytes an example)   1.1
-    statistics                             9 (of which 4 are imports), whatever the size
+    drawing negatives                      0.48
+    ids, histories                         0.13
+    shuffling                              0.12
+    taking columns, writing Parquet        0.91
 
-What was found on the way:
+Findings:
 
-- `RecordBatchToExamplesEncoder` of tfx_bsl orders the features within an example differently
-  in every process, so that the same build never gives the same bytes; it also takes 3.5 times
-  as long (5.0 against 1.4 CPU seconds a million) as encoding each distinct value once and
-  joining byte strings with Arrow, framing and checksums included.
-- An example's checksum follows from those of its pieces (a CRC is linear), and a piece is
-  shared by a positive and its negatives: computing it byte by byte took a fifth of the time.
-- TFDV takes ten microseconds and more an example: it sees a sample, drawn by key.
-- Rows that go through Beam's shuffle are pickled and held in memory by the local runner; rows
-  that go to files, with references shuffled in their stead, are neither.
-- Python objects are made of distinct users, items and domains of a batch alone (to hash them).
+- On ids, dictionary encoding and zstd at level 1 write 2.7 million examples in a CPU second
+  and read 8.9, in row groups of 32,768; at level 3, 2.3 and 9.0, 3 % smaller. In row groups of
+  8,192 rows it is 1.8 and 5.9, and a third larger.
+- TFDV takes at least ten microseconds per example: it gets a sample, drawn by key.
+- Rows pass through Beam's shuffle as Arrow streams compressed by zstd, level 1: 38 bytes for a
+  row of 108; lz4 takes as long and leaves 67. A pickled slice of a batch takes the whole batch.
+- Python objects are created only for the distinct users, items and domains of a batch (to hash
+  them).
 """
 
 import argparse
+import collections
 import logging
 import os
 import resource
@@ -46,7 +41,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from tests.beam_jobs.examples_by_hand import read_examples
 from tests.benchmarks.element_by_element import build, count_examples
 from tests.benchmarks.simulated_log import SimulatedLog, benchmark_config
 
@@ -55,7 +52,7 @@ _TWO_WORKERS = ['--direct_running_mode=multi_processing', '--direct_num_workers=
 
 @dataclass(frozen=True)
 class Figures:
-    """What one build took."""
+    """Time and memory of one build."""
 
     name: str
     rows: int
@@ -65,22 +62,32 @@ class Figures:
     peak_megabytes: float
 
     def __str__(self) -> str:
-        return (f'{self.name:<30}{self.rows:>12,}{self.rows / self.seconds:>12,.0f}'
-                f'{self.examples:>13,}{self.examples / self.seconds:>14,.0f}'
-                f'{self.seconds:>10.1f}{self.cpu_seconds:>9.1f}{self.peak_megabytes:>9,.0f}')
+        return (
+            f'{self.name:<30}{self.rows:>12,}{self.rows / self.seconds:>12,.0f}'
+            f'{self.examples:>13,}{self.examples / self.seconds:>14,.0f}'
+            f'{self.seconds:>10.1f}{self.cpu_seconds:>9.1f}{self.peak_megabytes:>9,.0f}'
+        )
 
 
-_HEADER = (f'{"":<30}{"rows in":>12}{"rows/s":>12}{"examples out":>13}{"examples/s":>14}'
-           f'{"seconds":>10}{"CPU s":>9}{"peak MB":>9}')
+_EXAMPLES = 'dataset/*/examples/*/*.parquet'
+_HEADER = (
+    f'{"":<30}{"rows in":>12}{"rows/s":>12}{"examples out":>13}{"examples/s":>14}'
+    f'{"seconds":>10}{"CPU s":>9}{"peak MB":>9}'
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--rows', type=int, default=2_000_000, help='positives')
-    parser.add_argument('--sample', type=int, default=20_000,
-                        help='positives of the element-by-element pipeline; 0 leaves it out')
-    parser.add_argument('--in-memory', action='store_true',
-                        help='in one process rather than with two workers')
+    parser.add_argument(
+        '--sample',
+        type=int,
+        default=20_000,
+        help='positives of the element-by-element pipeline; 0 leaves it out',
+    )
+    parser.add_argument(
+        '--in-memory', action='store_true', help='in one process rather than with two workers'
+    )
     parser.add_argument('--directory', help='where datasets are written, and kept')
     parser.add_argument('--build', choices=['vectorized', 'plain'], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -96,6 +103,8 @@ def main() -> None:
             figures.append(_measured('plain', arguments.sample, f'{directory}/plain', []))
             _build('vectorized', arguments.sample, f'{directory}/sample', [])
             _compare(f'{directory}/sample', f'{directory}/plain')
+        written = sum(path.stat().st_size for path in Path(directory).glob(_EXAMPLES))
+    print(f'{written / figures[0].examples:.1f} bytes an example')
     print(_HEADER)
     for some in figures:
         print(some)
@@ -110,29 +119,44 @@ def _build(how: str, rows: int, directory: str, beam_args: list[str]) -> None:
         os.makedirs(directory)
         build(log, config, directory)
     else:
-        from beam_jobs.build import build_dataset
-        build_dataset(config, 'benchmark', directory, directory, beam_args, progress=False,
-                      reader=log)
+        from beam_jobs.build.pipeline import build_dataset
+
+        build_dataset(
+            config, 'benchmark', directory, directory, beam_args, progress=False, reader=log
+        )
 
 
 def _measured(how: str, rows: int, directory: str, beam_args: list[str]) -> Figures:
-    command = [sys.executable, '-W', 'ignore', '-m', 'tests.benchmarks.dataset_build',
-               f'--build={how}', f'--rows={rows}', f'--directory={directory}']
+    command = [
+        sys.executable,
+        '-W',
+        'ignore',
+        '-m',
+        'tests.benchmarks.dataset_build',
+        f'--build={how}',
+        f'--rows={rows}',
+        f'--directory={directory}',
+    ]
     return Figures(how, rows, 5 * rows, *_run(command + ['--in-memory'] * (not beam_args)))
 
 
 def _compare(ours: str, theirs: str) -> None:
-    """Checks that two builds made the same examples, in whatever order."""
+    """Checks that two builds made the same examples, in any order."""
     for split in ('train', 'test'):
-        one = count_examples(f'{ours}/examples/{split}/*.tfrecord')
+        one = collections.Counter(
+            tuple(sorted((name, tuple(ids)) for name, ids in example.items()))
+            for example in read_examples(ours, split)
+        )
         other = count_examples(f'{theirs}/{split}-*.tfrecord')
         if one != other or not one:
-            raise AssertionError(f'The examples of {split} differ: {sum(one.values())} and '
-                                 f'{sum(other.values())}, {len(one - other)} not in both.')
+            raise AssertionError(
+                f'The examples of {split} differ: {sum(one.values())} and '
+                f'{sum(other.values())}, {len(one - other)} not in both.'
+            )
 
 
 def _run(command: list[str]) -> tuple[float, float, float]:
-    """Runs a process: its seconds, CPU seconds, and peak MB with all processes below it."""
+    """Runs a process; returns seconds, CPU seconds and peak MB, with all its descendants."""
     peak, cpu, start = 0.0, _cpu_seconds(), time.perf_counter()
     process = subprocess.Popen(command)
     while process.poll() is None:

@@ -1,4 +1,4 @@
-"""A log of positives drawn at random, shard by shard, for benchmarks: a reader of nothing."""
+"""A reader for benchmarks that generates random positives instead of reading files."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.config import DatasetConfig, FeatureConfig, SamplingConfig, SplitConfig
+from beam_jobs.config import (
+    CategoricalFeature,
+    DatasetConfig,
+    HistoryFeature,
+    NumericFeature,
+    SamplingConfig,
+    SplitConfig,
+)
 from beam_jobs.readers.base import RawBatch, raw_batch
 
 _DOMAINS, _ITEMS, _BATCH = 10, 50_000, 1 << 16
@@ -33,36 +40,47 @@ class SimulatedLog:
         # Squared: some users and items are much more active than others.
         user = (rng.random(rows) ** 2 * users).astype(np.int64)
         item = (rng.random(rows) ** 2 * _ITEMS).astype(np.int64)
-        yield raw_batch('simulated', np.arange(shard, shard + rows) + 1, {
-            'user_id': _named('user', user),
-            'item_id': _named('item', item),
-            'timestamp': pa.array(_START + rng.integers(0, _DAYS * 86400, rows)),
-            'click': pa.array(np.ones(rows, np.int64)),
-            'domain_name': _named('domain', item % _DOMAINS),
-            'age': _named('age', user % 7),
-            'category': _named('category', item % 211),
-            'price': pa.array((item * 7919 % 10_007) / 100)})
+        yield raw_batch(
+            'simulated',
+            np.arange(shard, shard + rows) + 1,
+            {
+                'user_id': _named('user', user),
+                'item_id': _named('item', item),
+                'timestamp': pa.array(_START + rng.integers(0, _DAYS * 86400, rows)),
+                'click': pa.array(np.ones(rows, np.int64)),
+                'domain_name': _named('domain', item % _DOMAINS),
+                'age': _named('age', user % 7),
+                'category': _named('category', item % 211),
+                'price': pa.array((item * 7919 % 10_007) / 100),
+            },
+        )
 
 
 def benchmark_config(rows: int, buckets: int | None = None) -> DatasetConfig:
-    """Four negatives a positive, two histories, every kind of feature but a sequence."""
+    """Four negatives per positive, two histories, every kind of feature except a sequence."""
     return DatasetConfig(
-        reader='simulated', domain=['domain_name'],
+        reader='simulated',
+        domain_columns=['domain_name'],
         features=[
-            FeatureConfig('user_id', owner='user'),
-            FeatureConfig('age', owner='user'),
-            FeatureConfig('item_id', owner='item'),
-            FeatureConfig('category', owner='item'),
-            FeatureConfig('price', 'numeric', owner='item', buckets=10),
-            FeatureConfig('recent_items', 'history', of='item_id', length=10),
-            FeatureConfig('recent_categories', 'history', of='category', scope='domain',
-                          length=5),
-            FeatureConfig('hour'),
-            FeatureConfig('weekday')],
-        split=SplitConfig(by='days', days={'train': ('2022-04-18', '2022-04-25'),
-                                           'test': ('2022-04-26', '2022-04-27')}),
+            CategoricalFeature(name='user_id', owner='user'),
+            CategoricalFeature(name='age', owner='user'),
+            CategoricalFeature(name='item_id', owner='item'),
+            CategoricalFeature(name='category', owner='item'),
+            NumericFeature(name='price', owner='item', buckets=10),
+            HistoryFeature(name='recent_items', feature='item_id', max_length=10),
+            HistoryFeature(
+                name='recent_categories', feature='category', scope='domain', max_length=5
+            ),
+            CategoricalFeature(name='hour'),
+            CategoricalFeature(name='weekday'),
+        ],
+        split=SplitConfig(
+            by='days',
+            days={'train': ('2022-04-18', '2022-04-25'), 'test': ('2022-04-26', '2022-04-27')},
+        ),
         sampling=SamplingConfig(ctr_ratio=0.25),
-        buckets=buckets or max(1, round(rows / POSITIVES_PER_BUCKET)))
+        user_buckets=buckets or max(1, round(rows / POSITIVES_PER_BUCKET)),
+    )
 
 
 def _named(name: str, numbers: np.ndarray) -> pa.Array:

@@ -1,13 +1,13 @@
-"""What STAR's exported model costs beside `shared_bottom`'s (STAR 4.4).
+"""Compares the serving cost of STAR's exported model with `shared_bottom`'s (STAR 4.4).
 
     python -m tests.benchmarks.star_serving [--rounds 15] [--domains 20]
 
 256-128-64, 16 features embedded in 16 dimensions, each exported with its weights folded and
-loaded again, called as a server calls it: ids, with a domain for every row. `star` is whole,
-with partitioned normalization and the auxiliary network, which `shared_bottom` has not; `star
+loaded again, called as a server calls it: ids, with a domain for every row. `star` is complete,
+with partitioned normalization and the auxiliary network, which `shared_bottom` lacks; `star
 alone` is the star network with `shared_bottom`'s normalization, and `shared_bottom + aux` has
-what `star` has beside its star. Processor time on one thread, of turns taken one after another:
-the median of the rounds' ratios to `shared_bottom`. The target is 1.05 at most.
+the other parts of `star`. Processor time on one thread; the models take turns, and figures are
+medians over the rounds of the ratio to `shared_bottom`. The target is 1.05 at most.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np
 
 from tests.benchmarks.train_step import FEATURES, VOCABULARY, make_manifest
 from trainer.config import ModelConfig
+from trainer.export.preprocessing import encoded_signature
 from trainer.keras import keras, tf
 from trainer.models import build_model
 from trainer.models.base import CTRModel
-from trainer.probability import probability
-from trainer.raw_values import encoded_signature
+from trainer.models.probability import probability
 
 BATCHES = (1, 32, 256, 2048)
 ROWS_A_TURN = 8192  # at most; and calls:
@@ -34,9 +34,10 @@ CALLS_A_TURN = 200
 MODELS = {
     'shared_bottom': ModelConfig(name='shared_bottom'),
     'star': ModelConfig(name='star'),
-    'star alone': ModelConfig(name='star', normalization='bn', auxiliary=False),
-    'shared_bottom + aux': ModelConfig(name='shared_bottom', normalization='pn',
-                                       auxiliary=True),
+    'star alone': ModelConfig(name='star', normalization='bn', auxiliary_network=False),
+    'shared_bottom + aux': ModelConfig(
+        name='shared_bottom', normalization='pn', auxiliary_network=True
+    ),
 }
 
 
@@ -49,8 +50,10 @@ def served(config: ModelConfig, domains: int) -> Callable:
     module = tf.Module()
     model.fold()
     encoded = tf.function(
-        lambda ids: {'score': probability(model(ids, training=False), 1.0)}, autograph=False,
-        input_signature=[encoded_signature(model.features)]).get_concrete_function()
+        lambda ids: {'score': probability(model(ids, training=False), 1.0)},
+        autograph=False,
+        input_signature=[encoded_signature(model.features)],
+    ).get_concrete_function()
     module.weights = [*encoded.variables]
     with tempfile.TemporaryDirectory() as directory:
         tf.saved_model.save(module, directory, signatures={'encoded': encoded})
@@ -63,7 +66,7 @@ def served(config: ModelConfig, domains: int) -> Callable:
 
 
 def _learn(model: CTRModel) -> None:
-    """Weights of each domain's own, as training would leave them."""
+    """Gives each domain weights of its own, as training would."""
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign_add(rng.normal(scale=0.02, size=variable.shape))
@@ -72,14 +75,16 @@ def _learn(model: CTRModel) -> None:
 def requests(domains: int, rows: int, mixed: bool) -> dict[str, tf.Tensor]:
     """A request's ids."""
     rng = np.random.default_rng(rows)
-    ids = {f'f{i}': tf.constant(np.minimum(rng.zipf(1.2, rows), VOCABULARY - 1))
-           for i in range(FEATURES)}
+    ids = {
+        f'f{i}': tf.constant(np.minimum(rng.zipf(1.2, rows), VOCABULARY - 1))
+        for i in range(FEATURES)
+    }
     domain = rng.integers(1, domains + 1, rows) if mixed else np.full(rows, 3)
     return {**ids, 'domain': tf.constant(domain)}
 
 
 def turn(call: Callable, request: dict[str, tf.Tensor], rows: int) -> float:
-    """Processor seconds a call."""
+    """Processor seconds per call."""
     calls = max(4, min(CALLS_A_TURN, ROWS_A_TURN // rows))
     start = time.process_time()
     for _ in range(calls):
@@ -96,8 +101,9 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     calls = {name: served(config, arguments.domains) for name, config in MODELS.items()}
     for mixed in (False, True):
-        title = (f'requests of {arguments.domains} domains' if mixed
-                 else 'requests of one domain')
+        title = (
+            f'requests of {arguments.domains} domains' if mixed else 'requests of one domain'
+        )
         print(f'{title:32}' + ''.join(f'{f"batch {rows}":>20}' for rows in BATCHES))
         costs = {name: [] for name in calls}
         for rows in BATCHES:
@@ -111,7 +117,8 @@ def main() -> None:
             first = times['shared_bottom']
             for name, taken in times.items():
                 ratio = statistics.median(
-                    mine / theirs for mine, theirs in zip(taken, first, strict=True))
+                    mine / theirs for mine, theirs in zip(taken, first, strict=True)
+                )
                 costs[name].append(f'{min(taken) * 1e6:,.0f} us ({ratio:.2f})')
         for name, cells in costs.items():
             print(f'  {name:30}' + ''.join(f'{cell:>20}' for cell in cells), flush=True)

@@ -1,20 +1,24 @@
 """A dataset built on a real Flink cluster has the bytes of the one built in memory.
 
+Every worker has directories of its own, and the workspace is in an object store.
+
 Run by `make test-flink`. Needs Java 11 to 17, Maven, and about 4 GB of memory.
 """
 
 import concurrent.futures
-import hashlib
 import time
 from pathlib import Path
 
 import apache_beam
-import jars
 import pytest
-from cluster import FlinkCluster
-from waiting_log import WaitingLog, dataset_config
 
-from beam_jobs.build import build_dataset
+from beam_jobs.build.pipeline import build_dataset
+from mdctr import storage
+from tests.beam_jobs.build.test_build_runners import checksums
+from tests.flink import jars
+from tests.flink.cluster import FlinkCluster
+from tests.flink.waiting_log import WaitingLog, dataset_config
+from tests.object_store import new_bucket
 
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(900)]
 
@@ -22,15 +26,25 @@ ROWS, SHARDS, BUCKETS = 20_000, 8, 8
 
 
 @pytest.fixture(scope='module')
-def cluster(tmp_path_factory):
+def workspace(s3_server):
+    """The URL of a bucket that this process and the workers can reach."""
+    with pytest.MonkeyPatch.context() as patch, new_bucket(s3_server, patch) as url:
+        yield url
+
+
+@pytest.fixture(scope='module')
+def cluster(tmp_path_factory, workspace):
     """A session cluster of two task managers, ended with the tests."""
     try:
         jars.java()
-        found = jars.find_jars(apache_beam.__version__)
+        found = jars.find_jars()
     except jars.Missing as error:
         pytest.fail(str(error), pytrace=False)
-    print(f'\nFlink {jars.FLINK}, job server of Beam {found.beam}, '
-          f'Python SDK of Beam {apache_beam.__version__}')
+    versions = jars.deployed()
+    print(
+        f'\nFlink {versions.flink}, job server of Beam {versions.beam}, '
+        f'Python SDK of Beam {apache_beam.__version__}'
+    )
     with FlinkCluster(tmp_path_factory.mktemp('flink'), found) as started:
         yield started
 
@@ -38,24 +52,30 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope='module')
 def expected(tmp_path_factory):
     """The checksums of the dataset, built in memory."""
-    found = build(tmp_path_factory.mktemp('memory') / 'dataset')
-    assert len([name for name in found if name.endswith('.tfrecord')]) >= 3
+    found = build(str(tmp_path_factory.mktemp('memory') / 'dataset'))
+    assert len([name for name in found if name.startswith('examples/')]) >= 3
     return found
 
 
-def build(directory: Path, gate: Path | None = None, beam_args=()) -> dict[str, str]:
+def build(directory: str, gate: Path | None = None, beam_args=()) -> dict[str, str]:
     """Builds the dataset and returns the checksum of every file."""
     log = WaitingLog(ROWS, SHARDS, gate and str(gate))
-    build_dataset(dataset_config(BUCKETS), 'drawn', str(directory), str(directory), beam_args,
-                  progress=False, reader=log)
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in directory.rglob('*') if path.is_file()}
+    build_dataset(
+        dataset_config(BUCKETS),
+        'drawn',
+        directory,
+        '',
+        beam_args,
+        progress=False,
+        reader=log,
+    )
+    return checksums(directory)
 
 
-def test_the_same_bytes(expected, cluster, tmp_path):
+def test_a_build_on_flink_has_the_bytes_of_one_in_memory(expected, cluster, workspace):
     began = time.monotonic()
     try:
-        found = build(tmp_path / 'dataset', beam_args=cluster.beam_args)
+        found = build(f'{workspace}/dataset', beam_args=cluster.beam_args)
     except Exception:
         print(cluster.logs())
         raise
@@ -67,21 +87,26 @@ def test_the_same_bytes(expected, cluster, tmp_path):
 
 
 @pytest.mark.parametrize('moment', ['reading', 'writing'])
-def test_a_task_manager_dies(expected, cluster, tmp_path, moment):
-    """Killed in the middle of a build: the job restarts on the other, and ends as ever."""
+def test_a_build_survives_a_task_manager_that_dies(
+    expected, cluster, workspace, tmp_path, moment
+):
+    """The job restarts on the other task manager and gives the same bytes."""
     gate = tmp_path / 'gate'
     gate.mkdir()
     known = {job['jid'] for job in cluster.ask('/jobs/overview')['jobs']}
-    directory = tmp_path / 'dataset'
+    directory = f'{workspace}/dataset-{moment}'
     if moment == 'writing':
         (gate / 'open').touch()
-        middle, pattern = Path(f'{directory}.building'), 'examples/**/*.tfrecord*'
-    else:
-        middle, pattern = gate, 'shard-*'
+
+    def reached() -> bool:
+        if moment == 'reading':
+            return any(gate.glob('shard-*'))
+        return any('/examples/' in name for name in storage.list_files(directory))
+
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         building = pool.submit(build, directory, gate, cluster.beam_args)
         try:
-            wait_for(lambda: any(middle.glob(pattern)), building)
+            wait_for(reached, building)
             (job,) = {job['jid'] for job in cluster.ask('/jobs/overview')['jobs']} - known
             at_work = cluster.running_on(job)
             cluster.kill_task_manager(1)

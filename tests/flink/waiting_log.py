@@ -1,4 +1,4 @@
-"""A log drawn at random whose reading can be held up, so that something can go wrong there."""
+"""A generated log whose reading can be paused, so that a failure can be injected there."""
 
 import itertools
 import os
@@ -8,7 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.config import DatasetConfig, FeatureConfig, SamplingConfig, SplitConfig
+from beam_jobs.config import (
+    CategoricalFeature,
+    DatasetConfig,
+    HistoryFeature,
+    NumericFeature,
+    SamplingConfig,
+    SplitConfig,
+)
 from beam_jobs.readers.base import RawBatch, raw_batch
 
 _START = 1_650_240_000  # 2022-04-18
@@ -16,13 +23,13 @@ _PATIENCE = 240  # seconds
 
 
 class WaitingLog:
-    """Clicks of a thousand users on a thousand items in ten domains, the same every time."""
+    """The same random clicks of 1,000 users on 1,000 items in ten domains every time."""
 
     def __init__(self, rows: int, shards: int, gate: str | None = None):
         """Args:
-            rows: of the log.
-            shards: that it is read in.
-            gate: a directory; reading a shard leaves a file there, and waits for `open`.
+        rows: of the log.
+        shards: that it is read in.
+        gate: a directory; reading a shard leaves a file there, and waits for `open`.
         """
         self._rows, self._shards, self._gate = rows, shards, gate
 
@@ -42,13 +49,20 @@ class WaitingLog:
         item = rng.integers(0, 1000, rows)
         click = rng.integers(0, 2, rows)
         click[0] = 7  # rejected
-        yield raw_batch('drawn', np.arange(begin, end) + 1, {
-            'user_id': pa.array([f'user {n}' for n in rng.integers(0, 1000, rows)]),
-            'item_id': pa.array([f'item {n}' for n in item]),
-            'timestamp': pa.array((_START + rng.integers(0, 7 * 86400, rows)).astype(float)),
-            'click': pa.array(click),
-            'scene': pa.array([f'scene {n % 10}' for n in item]),
-            'price': pa.array(item * 7919 % 1009 / 10)})
+        yield raw_batch(
+            'drawn',
+            np.arange(begin, end) + 1,
+            {
+                'user_id': pa.array([f'user {n}' for n in rng.integers(0, 1000, rows)]),
+                'item_id': pa.array([f'item {n}' for n in item]),
+                'timestamp': pa.array(
+                    (_START + rng.integers(0, 7 * 86400, rows)).astype(float)
+                ),
+                'click': pa.array(click),
+                'scene': pa.array([f'scene {n % 10}' for n in item]),
+                'price': pa.array(item * 7919 % 1009 / 10),
+            },
+        )
 
     def _wait(self, name: str) -> None:
         with open(os.path.join(self._gate, name), 'w'):
@@ -61,13 +75,19 @@ class WaitingLog:
 
 
 def dataset_config(buckets: int) -> DatasetConfig:
-    """Sampled negatives, a history, every kind of vocabulary: all stages have work."""
+    """Settings that use all stages: sampled negatives, a history, every kind of vocabulary."""
     return DatasetConfig(
-        reader='drawn', domain=['scene'], buckets=buckets, seed=5,
-        features=[FeatureConfig('user_id', owner='user'),
-                  FeatureConfig('item_id', owner='item'),
-                  FeatureConfig('price', 'numeric', owner='item', buckets=5),
-                  FeatureConfig('clicks', 'history', of='item_id', length=5),
-                  FeatureConfig('hour')],
+        reader='drawn',
+        domain_columns=['scene'],
+        user_buckets=buckets,
+        seed=5,
+        features=[
+            CategoricalFeature(name='user_id', owner='user'),
+            CategoricalFeature(name='item_id', owner='item'),
+            NumericFeature(name='price', owner='item', buckets=5),
+            HistoryFeature(name='clicks', feature='item_id', max_length=5),
+            CategoricalFeature(name='hour'),
+        ],
         sampling=SamplingConfig(ctr_ratio=(0.2, 0.5)),
-        split=SplitConfig(by='time', fractions=(0.7, 0.1, 0.2)))
+        split=SplitConfig(by='time', fractions=(0.7, 0.1, 0.2)),
+    )

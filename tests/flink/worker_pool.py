@@ -1,4 +1,4 @@
-"""Beam's pool of Python workers, on one address: Beam's own `main` listens on all of them."""
+"""Beam's pool of Python workers, listening on one address; Beam's own `main` listens on all."""
 
 import sys
 
@@ -10,10 +10,12 @@ from apache_beam.utils import thread_pool_executor
 
 def main(address: str) -> None:
     """Serves until it is killed; a worker ends when its task manager does."""
-    server = grpc.server(thread_pool_executor.shared_unbounded_instance(),
-                         options=[('grpc.so_reuseport', 0)])
+    server = grpc.server(
+        thread_pool_executor.shared_unbounded_instance(), options=[('grpc.so_reuseport', 0)]
+    )
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(
-        BeamFnExternalWorkerPoolServicer(use_process=True), server)
+        BeamFnExternalWorkerPoolServicer(use_process=True), server
+    )
     if not server.add_insecure_port(address):
         sys.exit(f'{address} is taken')
     server.start()

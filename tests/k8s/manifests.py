@@ -1,4 +1,4 @@
-"""Reads and renders the Kubernetes manifests for the tests."""
+"""Renders the Kubernetes manifests for the tests."""
 
 import functools
 import os
@@ -9,48 +9,56 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests import yaml_files
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / 'k8s'
-TARGETS = ('base', 'overlays/gpu', 'overlays/flink', 'overlays/kserve')
-
+TARGETS = ('base', 'overlays/gpu', 'overlays/flink', 'overlays/kserve', 'overlays/kind')
+Manifest = dict[str, Any]
 
 
 @functools.cache
-def render(directory: Path) -> list[dict[str, Any]]:
-    """The objects that `kubectl apply -k directory` would send."""
+def render(directory: Path) -> list[Manifest]:
+    """Returns the objects that `kubectl apply -k directory` would send."""
     kubectl = shutil.which('kubectl')
     if not kubectl:
         pytest.skip('kubectl is not installed: the manifests are not rendered')
-    done = subprocess.run([kubectl, 'kustomize', str(directory)], capture_output=True,
-                          text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [kubectl, 'kustomize', str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return [found for found in yaml_files.load_all(done.stdout) if found]
 
 
-def render_with(directory: Path, **fields: Any) -> list[dict[str, Any]]:
-    """Renders a kustomization in `directory` that someone makes of parts of ours.
+def render_with(directory: Path, **fields: Any) -> list[Manifest]:
+    """Renders a user's kustomization that is composed of ours.
 
     Args:
-        directory: an empty one.
-        fields: of the kustomization; the paths of `resources` and `components` begin at k8s/.
+        directory: Empty directory for the kustomization.
+        fields: Fields of the kustomization. Paths of `resources` and `components` are relative
+            to k8s/.
     """
     for name in ('resources', 'components'):
-        fields[name] = [os.path.relpath(K8S / path, directory)
-                        for path in fields.get(name, [])]
-    (directory / 'kustomization.yaml').write_text(yaml.safe_dump({
-        'apiVersion': 'kustomize.config.k8s.io/v1beta1', 'kind': 'Kustomization', **fields}))
+        fields[name] = [os.path.relpath(K8S / path, directory) for path in fields.get(name, [])]
+    yaml_files.write(
+        directory / 'kustomization.yaml',
+        {'apiVersion': 'kustomize.config.k8s.io/v1beta1', 'kind': 'Kustomization', **fields},
+    )
     return render(directory)
 
 
-def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    """The objects of one kind by name."""
+def of_kind(objects: list[Manifest], kind: str) -> dict[str, Manifest]:
+    """Returns the objects of one kind by name."""
     return {found['metadata']['name']: found for found in objects if found['kind'] == kind}
 
 
-def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every pod template, built-in or in a custom resource: (where, spec with its labels)."""
+def pods(objects: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Yields (description, pod template) of built-in and of custom resources."""
     for found in objects:
         where = f'{found["kind"]} {found["metadata"]["name"]}'
         spec = found.get('spec', {})
@@ -61,23 +69,48 @@ def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f'{where} {name}', replica['template']
         elif found['kind'] == 'FlinkDeployment':
             yield f'{where} job manager', _merged(spec['podTemplate'], {})
-            yield f'{where} task manager', _merged(spec['podTemplate'],
-                                                   spec['taskManager']['podTemplate'])
+            yield (
+                f'{where} task manager',
+                _merged(spec['podTemplate'], spec['taskManager']['podTemplate']),
+            )
         elif found['kind'] == 'InferenceService':
             predictor = dict(spec['predictor'])
-            model = {'name': 'model', 'image': f'model:{predictor["model"]["runtimeVersion"]}',
-                     **predictor.pop('model')}
-            yield where, {'spec': {**predictor, 'containers': [model]}}
+            model = {
+                'name': 'model',
+                'image': f'model:{predictor["model"]["runtimeVersion"]}',
+                **predictor.pop('model'),
+            }
+            yield (
+                where,
+                {
+                    'metadata': {'labels': predictor.pop('labels', {})},
+                    'spec': {**predictor, 'containers': [model]},
+                },
+            )
 
 
-def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """All containers of a pod, the ones that only begin it included."""
+def containers(pod: Manifest) -> list[Manifest]:
+    """Returns the containers of a pod, init containers included."""
     return pod['spec'].get('initContainers', []) + pod['spec']['containers']
 
 
-def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    # As the Flink operator merges pod templates: lists are added up.
-    merged = dict(common['spec'])
+def volumes_of_claims(pod: Manifest) -> list[Manifest]:
+    """Returns the volumes of a pod that are persistent volume claims."""
+    return [
+        volume for volume in pod['spec'].get('volumes', []) if 'persistentVolumeClaim' in volume
+    ]
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Tells whether a label selector matches labels."""
+    assert selector.keys() <= {'matchLabels'}, selector
+    return selector.get('matchLabels', {}).items() <= labels.items()
+
+
+def _merged(common: Manifest, own: Manifest) -> Manifest:
+    # The Flink operator concatenates the lists of two pod templates.
+    spec = dict(common['spec'])
     for key, value in own.get('spec', {}).items():
-        merged[key] = merged.get(key, []) + value if isinstance(value, list) else value
-    return {'metadata': {}, 'spec': merged}
+        spec[key] = spec.get(key, []) + value if isinstance(value, list) else value
+    labels = [template.get('metadata', {}).get('labels', {}) for template in (common, own)]
+    return {'metadata': {'labels': labels[0] | labels[1]}, 'spec': spec}

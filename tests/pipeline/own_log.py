@@ -3,7 +3,8 @@
 import pathlib
 
 import numpy as np
-import yaml
+
+from tests import yaml_files
 
 
 def write_log(path: pathlib.Path, rows: int = 6000, seed: int = 0, bad: int = 0) -> None:
@@ -15,8 +16,10 @@ def write_log(path: pathlib.Path, rows: int = 6000, seed: int = 0, bad: int = 0)
     liked = (user % 2 == item % 2) * 1.6 - 1.2 + (shop == 'toys') * 0.5
     click = draw.random(rows) < 1 / (1 + np.exp(-liked))
     lines = ['uid,sku,shop,time,clicked,age,tags']
-    lines += [f'u{u},i{i},{s},{t},{int(c)},{20 + u % 7},a|{"b" if i % 2 else "c"}'
-              for u, i, s, t, c in zip(user, item, shop, time, click, strict=True)]
+    lines += [
+        f'u{u},i{i},{s},{t},{int(c)},{20 + u % 7},a|{"b" if i % 2 else "c"}'
+        for u, i, s, t, c in zip(user, item, shop, time, click, strict=True)
+    ]
     lines += [f'u1,i1,books,{1577836800 + n},maybe,30,a' for n in range(bad)]
     path.write_text('\n'.join(lines) + '\n')
 
@@ -26,23 +29,51 @@ def write_config(path: pathlib.Path, log: pathlib.Path, **sections) -> str:
     config = {
         'name': 'shops',
         'dataset': {
-            'reader': 'generic', 'inputs': [str(log)],
-            'options': {'columns': {'user_id': 'uid', 'item_id': 'sku', 'timestamp': 'time',
-                                    'click': 'clicked'}, 'lists': ['tags']},
-            'domain': ['shop'], 'buckets': 3,
-            'split': {'days': {'train': ['2020-01-01', '2020-01-04'],
-                               'validation': ['2020-01-05', '2020-01-05'],
-                               'test': ['2020-01-06', '2020-01-06']}},
+            'reader': 'generic',
+            'inputs': [str(log)],
+            'reader_options': {
+                'columns': {
+                    'user_id': 'uid',
+                    'item_id': 'sku',
+                    'timestamp': 'time',
+                    'click': 'clicked',
+                },
+                'list_columns': ['tags'],
+            },
+            'domain_columns': ['shop'],
+            'user_buckets': 3,
+            'split': {
+                'days': {
+                    'train': ['2020-01-01', '2020-01-04'],
+                    'validation': ['2020-01-05', '2020-01-05'],
+                    'test': ['2020-01-06', '2020-01-06'],
+                }
+            },
             'features': [
-                {'name': 'user_id', 'owner': 'user'}, {'name': 'item_id', 'owner': 'item'},
+                {'name': 'user_id', 'owner': 'user'},
+                {'name': 'item_id', 'owner': 'item'},
                 {'name': 'age', 'owner': 'user', 'kind': 'numeric', 'buckets': 4},
-                {'name': 'tags', 'owner': 'item', 'kind': 'sequence', 'length': 3},
-                {'name': 'recent', 'owner': 'user', 'kind': 'history', 'of': 'item_id',
-                 'length': 5}]},
-        'validate': {'min_rows': 50},
-        'train': {'model': {'name': 'star', 'embedding_dim': 4, 'hidden_units': [8]},
-                  'batch_size': 128, 'epochs': 3, 'learning_rate': 0.01},
-        'evaluate': {'max_gauc_drop': 0.05, 'pcoc_band': [0.5, 2.0], 'replicates': 10},
-        **sections}
-    path.write_text(yaml.safe_dump(config))
-    return str(path)
+                {'name': 'tags', 'owner': 'item', 'kind': 'sequence', 'max_length': 3},
+                {
+                    'name': 'recent',
+                    'owner': 'user',
+                    'kind': 'history',
+                    'feature': 'item_id',
+                    'max_length': 5,
+                },
+            ],
+        },
+        'train': {
+            'model': {'name': 'star', 'embedding_dim': 4, 'hidden_units': [8]},
+            'batch_size': 128,
+            'epochs': 3,
+            'learning_rate': 0.01,
+        },
+        'evaluate': {
+            'max_gauc_drop': 0.05,
+            'pcoc_band': [0.5, 2.0],
+            'bootstrap_replicates': 10,
+        },
+        **sections,
+    }
+    return yaml_files.write(path, config)

@@ -1,7 +1,8 @@
 """What the tests of the trainer share."""
 
 import pytest
-from trainer_dataset import write_dataset
+
+from tests.trainer.trainer_dataset import write_dataset
 
 
 @pytest.fixture(scope='module')

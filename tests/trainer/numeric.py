@@ -48,12 +48,15 @@ def check_training(variables, layer_loss, paper_loss, batches, rate=0.1, steps_r
         found = tape.gradient(loss, variables)
         expected = gradients(lambda moved, batch=batch: paper_loss(moved, batch), arrays)
         if steps_reversed is not None:
-            expected = [factor * slope for factor, slope
-                        in zip(steps_reversed(step), expected, strict=True)]
+            expected = [
+                factor * slope
+                for factor, slope in zip(steps_reversed(step), expected, strict=True)
+            ]
         for place, (one, other) in enumerate(zip(found, expected, strict=True)):
             one = np.zeros_like(other) if one is None else tf.convert_to_tensor(one).numpy()
-            np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4,
-                                       err_msg=variables[place].name)
+            np.testing.assert_allclose(
+                one, other, rtol=2e-3, atol=2e-4, err_msg=variables[place].name
+            )
             variables[place].assign_sub(rate * one)
             arrays[place] -= rate * other
     for variable, array in zip(variables, arrays, strict=True):

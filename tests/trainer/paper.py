@@ -5,8 +5,12 @@ import numpy as np
 
 def star_dense(x, domains, kernel, domain_kernel, bias, domain_bias):
     """Equations 5 and 6 before the activation; one row after another."""
-    return np.stack([(kernel * domain_kernel[p]).T @ row + bias + domain_bias[p]
-                     for row, p in zip(x, domains, strict=True)])
+    return np.stack(
+        [
+            (kernel * domain_kernel[p]).T @ row + bias + domain_bias[p]
+            for row, p in zip(x, domains, strict=True)
+        ]
+    )
 
 
 def star_dense_gradients(x, domains, kernel, domain_kernel, upstream):
@@ -28,6 +32,35 @@ def normalize(z, mean, variance, gamma, beta, epsilon):
     return gamma * (z - mean) / np.sqrt(variance + epsilon) + beta
 
 
+class MovingAverage:
+    """Weighted mean of all batches so far, from a list of their weights.
+
+    A batch starts with its number of rows as its weight. Before each later batch of n rows, all
+    weights are multiplied by d = min(momentum, 1 - 2 n / (3 times their sum)), at least 0.
+    """
+
+    def __init__(self, units, momentum, start):
+        self.momentum, self.start = momentum, np.full(units, start)
+        self.weights, self.values = [], []
+
+    @property
+    def count(self):
+        return sum(self.weights)
+
+    def add(self, rows, value):
+        if self.weights:
+            kept = min(self.momentum, max(0.0, 1 - 2 * rows / (3 * self.count)))
+            self.weights = [kept * weight for weight in self.weights]
+        self.weights.append(float(rows))
+        self.values.append(value)
+
+    @property
+    def value(self):
+        if not self.weights:
+            return self.start
+        return np.average(self.values, axis=0, weights=self.weights)
+
+
 class PartitionedNormalization:
     """Equations 3 and 4 with state, in float64."""
 
@@ -36,17 +69,35 @@ class PartitionedNormalization:
         self.gamma, self.beta = np.ones(units), np.zeros(units)
         self.domain_gamma = np.ones((num_domains, units))
         self.domain_beta = np.zeros((num_domains, units))
-        self.mean = np.zeros((num_domains, units))
-        self.variance = np.ones((num_domains, units))
-        self.count = np.zeros(num_domains)
+        self.means = [MovingAverage(units, momentum, 0.0) for _ in range(num_domains)]
+        self.variances = [MovingAverage(units, momentum, 1.0) for _ in range(num_domains)]
+        # Row 0's variance is that of the mixture: E[z^2] - E[z]^2.
+        self.squares = MovingAverage(units, momentum, 1.0)
+
+    @property
+    def mean(self):
+        return np.stack([average.value for average in self.means])
+
+    @property
+    def variance(self):
+        overall = self.squares.value - self.means[0].value ** 2
+        return np.stack([overall, *(average.value for average in self.variances[1:])])
+
+    @property
+    def count(self):
+        return np.array([average.count for average in self.means])
 
     def averages(self, p):
         p = p if self.count[p] > 0 else 0
         return self.mean[p], self.variance[p]
 
     def infer(self, z, domains):
-        return np.stack([self._normalized(row, p, *self.averages(p))
-                         for row, p in zip(z, domains, strict=True)])
+        return np.stack(
+            [
+                self._normalized(row, p, *self.averages(p))
+                for row, p in zip(z, domains, strict=True)
+            ]
+        )
 
     def train(self, z, domains):
         outputs = np.zeros_like(z)
@@ -60,20 +111,19 @@ class PartitionedNormalization:
         for p in np.unique(domains):
             rows = z[domains == p]
             if p and len(rows) >= 2:
-                keep = min(self.momentum, self.count[p] / (self.count[p] + 3))
-                self.mean[p] = keep * self.mean[p] + (1 - keep) * rows.mean(axis=0)
-                self.variance[p] = keep * self.variance[p] + (1 - keep) * rows.var(axis=0)
-                self.count[p] += 1
+                self.means[p].add(len(rows), rows.mean(axis=0))
+                self.variances[p].add(len(rows), rows.var(axis=0, ddof=1))
         if len(z) >= 2:
-            keep = min(self.momentum, self.count[0] / (self.count[0] + 3))
-            # The variance of a mixture of the past, with weight `keep`, and this batch.
-            second = (keep * (self.variance[0] + self.mean[0]**2)
-                      + (1 - keep) * (z.var(axis=0) + z.mean(axis=0)**2))
-            self.mean[0] = keep * self.mean[0] + (1 - keep) * z.mean(axis=0)
-            self.variance[0] = second - self.mean[0]**2
-            self.count[0] += 1
+            self.means[0].add(len(z), z.mean(axis=0))
+            self.squares.add(len(z), (z**2).mean(axis=0))
         return outputs
 
     def _normalized(self, row, p, mean, variance):
-        return normalize(row, mean, variance, self.gamma * self.domain_gamma[p],
-                         self.beta + self.domain_beta[p], self.epsilon)
+        return normalize(
+            row,
+            mean,
+            variance,
+            self.gamma * self.domain_gamma[p],
+            self.beta + self.domain_beta[p],
+            self.epsilon,
+        )

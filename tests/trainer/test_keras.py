@@ -5,13 +5,20 @@ import sys
 
 
 def run(code):
-    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                          check=False, env={'PATH': ''})
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={'PATH': ''},
+    )
 
 
 def test_after_tensorflow_without_keras():
-    done = run('import tensorflow\nfrom trainer.keras import keras, tf\n'
-               'assert tf.keras.layers.Dense is keras.layers.Dense')
+    done = run(
+        'import tensorflow\nfrom trainer.keras import keras, tf\n'
+        'assert tf.keras.layers.Dense is keras.layers.Dense'
+    )
     assert done.returncode == 0, done.stderr
 
 
