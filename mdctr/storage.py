@@ -425,7 +425,11 @@ def _reason(error: BaseException) -> str:
 def _complete_file(path: str, publish: Callable[[str, str], None]) -> Iterator[IO[bytes]]:
     """A local file with a temporary name, which `publish` replaces once it is complete."""
     temporary = f'{path}.{uuid.uuid4().hex}.tmp'
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    directory = os.path.dirname(path) or '.'
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except FileExistsError as error:  # must not be taken for an existing `path`
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory) from error
     try:
         with open(temporary, 'wb') as file:
             yield file

@@ -8,9 +8,9 @@ import pytest
 
 from tests.image.builder import Image, build
 from tests.k8s.dockerfile import parse
-from tests.kubeflow.conftest import s3, store
+from tests.kubeflow.conftest import store
 
-__all__ = ['s3', 'store']
+__all__ = ['store']
 
 
 ROOT = Path(__file__).parents[2]

@@ -120,6 +120,14 @@ def test_a_file_is_created_once(workspace):
     assert storage.read_bytes(path) == b'first'
 
 
+@pytest.mark.parametrize('write', [storage.write_bytes, storage.create])
+def test_a_file_is_no_directory(tmp_path, write):
+    (tmp_path / 'models').write_text('')
+    with pytest.raises(NotADirectoryError, match='models'):
+        write(str(tmp_path / 'models' / 'clicks.json'), b'')
+    assert (tmp_path / 'models').read_text() == ''
+
+
 def test_a_directory_is_removed_with_its_files(workspace):
     storage.write_text(storage.join(workspace, 'a/b/c'), '')
     storage.write_text(storage.join(workspace, 'ab'), '')
