@@ -4,7 +4,8 @@ A lease is a series of small JSON files `<path>.<number>` with an owner and an e
 it, a process creates the next number exclusively, which object stores can do, too; the highest
 number counts. Its holder renews the expiry from a thread. If it is killed, the lease ends at
 the expiry, or at once for another process on the same machine, which can tell that the holder
-has died. The clocks of the machines are assumed to agree within a few seconds.
+has died. A holder that was suspended beyond the expiry takes the next number, and goes on if
+nobody else has taken it. The clocks of the machines are assumed to agree within a few seconds.
 """
 
 from __future__ import annotations
@@ -43,24 +44,44 @@ class Lease:
         self._number, self._activity, self._duration = number, activity, duration
         self._token = uuid.uuid4().hex
         self._expires = 0.0
+        self._renewing = threading.RLock()
         self._released = threading.Event()
 
     def check(self) -> None:
         """Makes sure that the lease is still held.
 
         Raises:
-            UserError: It expired, for example because this process was suspended.
+            UserError: It expired, for example because this process was suspended, and another
+                process has held it since then.
         """
         if time.time() < self._expires:
             return
+        with self._renewing:
+            if time.time() < self._expires or self._take_again():
+                return
         raise UserError(
             f'This process lost the lease of {self.path}, which it did not renew in time: run '
             'the command again.'
         )
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
+        """Takes the lease by its number, unless another process did; whether it is held."""
         self._expires = time.time() + self._duration
-        return storage.create(_file(self.path, self._number), self._described())
+        created = storage.create(_file(self.path, self._number), self._described())
+        # Whoever took and released numbers since then may have removed this one.
+        return created and self._is_mine()
+
+    def _take_again(self) -> bool:
+        """Takes the next number after the expiry, if this process was the last to hold it."""
+        if self._released.is_set() or not self._is_mine():
+            return False
+        self._number += 1
+        if self.take():
+            storage.remove(_file(self.path, self._number - 1))
+            return True
+        self._number -= 1
+        self._expires = 0.0
+        return False
 
     def _described(self) -> bytes:
         return json.dumps(
@@ -76,10 +97,11 @@ class Lease:
     def _renew_until_released(self) -> None:
         while not self._released.wait(self._duration / _RENEWALS):
             try:
-                if not self._is_mine():
-                    self._expires = 0.0
-                    return
-                self._renew()
+                with self._renewing:
+                    if not self._is_mine():
+                        self._expires = 0.0
+                        return
+                    self._renew()
             except Exception as error:
                 if not storage.is_storage_error(error):
                     raise
@@ -87,6 +109,9 @@ class Lease:
 
     def _renew(self) -> None:
         before = self._expires
+        if before <= time.time():
+            self._take_again()
+            return
         if before - time.time() < self._duration / _RENEWALS:
             return  # too late: another process may be taking it now
         self._expires = time.time() + self._duration
@@ -151,8 +176,7 @@ def _acquire(path: str, activity: str, wait: bool, duration: float) -> Lease:
         holder = _holder(path, last) if last else None
         if holder is None:
             held = Lease(path, last + 1, activity, duration)
-            # Whoever took and released numbers since then may have removed this one.
-            if held._take() and held._is_mine():
+            if held.take():
                 for number in numbers:
                     storage.remove(_file(path, number))
                 return held

@@ -96,6 +96,23 @@ def test_a_suspended_holder_loses_it_and_stops(path):
         assert process.returncode == 1
 
 
+def test_a_suspended_holder_goes_on_if_nobody_took_it(path):
+    process = start(path, 2, 4)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(3)
+    os.kill(process.pid, signal.SIGCONT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+
+
+def test_an_expired_lease_is_taken_again_before_the_next_write(path):
+    with lease(path, 'trains') as held:
+        held._expires = 0.0
+        held.check()
+        with pytest.raises(UserError), lease(path, 'evaluates'):
+            pass
+
+
 def test_a_waiting_process_says_for_whom(path, caplog):
     process = start(path, 30, 3)
     with caplog.at_level('INFO'), lease(path, 'trains', wait=True):
@@ -108,6 +125,7 @@ def test_a_lost_lease_stops_writes_below_what_it_protects(path):
     with lease(path, 'builds', protects=directory) as held:
         storage.write_text(storage.join(directory, 'a'), '')
         held._expires = 0.0
+        storage.write_text(f'{path}.7', '')  # another process took it
         with pytest.raises(UserError, match='lost the lease'):
             storage.write_text(storage.join(directory, 'b'), '')
     assert storage.list_directory(directory) == ['a']
