@@ -429,7 +429,8 @@ def _complete_file(path: str, publish: Callable[[str, str], None]) -> Iterator[I
     try:
         os.makedirs(directory, exist_ok=True)
     except FileExistsError as error:  # must not be taken for an existing `path`
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory) from error
+        reason = os.strerror(errno.ENOTDIR)
+        raise NotADirectoryError(errno.ENOTDIR, reason, directory) from error
     try:
         with open(temporary, 'wb') as file:
             yield file
