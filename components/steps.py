@@ -30,7 +30,6 @@ from mdctr.workspace import (
     dataset_directory,
     evaluation_directory,
     models_directory,
-    run_directory,
     validation_directory,
 )
 
@@ -129,21 +128,23 @@ def train_step(
     name: str,
     config: str,
     workspace: str,
+    again: bool,
     dataset: 'dsl.Dataset',
     model: 'dsl.Model',
     logs: 'dsl.Artifact',
 ) -> None:
-    """Trains a model, or resumes training, and writes its artifacts."""
+    """Trains a model, or reuses one, and writes its artifacts."""
     with step(workspace, model):
         from mdctr.dataset import open_dataset
         from mdctr.settings import parse
         from trainer.config import TrainConfig
-        from trainer.train import train
+        from trainer.workspace_run import train_in_workspace
 
         settings = parse(TrainConfig, json.loads(config), 'the parameter config')
         examples = open_dataset(read_dataset(dataset))
-        run = run_directory(workspace, name, examples.manifest.fingerprint, settings)
-        describe_model(model, train(examples, run, settings))
+        export = train_in_workspace(examples, workspace, name, settings, again=again)
+        describe_model(model, export)
+        run = storage.parent(export)
         write_location(logs, directory_location(storage.join(run, 'logs')))
 
 

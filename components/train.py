@@ -14,8 +14,12 @@ def train(
     validation: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     logs: dsl.Output[dsl.Artifact],
+    again: bool = False,
 ) -> None:
-    """Trains and exports a model; resumes an interrupted run from its checkpoint.
+    """Trains and exports a model.
+
+    An interrupted run resumes from its checkpoint. A finished run of the same dataset, settings
+    and version of mdctr is reused.
 
     Args:
         name: Name of the configuration.
@@ -25,7 +29,8 @@ def train(
         validation: Location of the validation, which found no anomalies.
         model: Location of the exported SavedModel; the metadata describes it.
         logs: Location of the TensorBoard logs.
+        again: Whether to train even if there is a finished run.
     """
     from components.steps import train_step
 
-    train_step(name, config, workspace, dataset, model, logs)
+    train_step(name, config, workspace, again, dataset, model, logs)

@@ -43,16 +43,21 @@ def write_model_json(model: str, description: dict[str, Any]) -> None:
     storage.write_json(storage.join(model, MODEL_JSON), {**description, 'files': files})
 
 
-def model_problem(model: str) -> str | None:
+def model_problem(model: str, contents: bool = False) -> str | None:
     """Why a directory is not a complete exported model, in a few words; None if it is.
 
-    All files that `model.json` lists must exist with their size; their content is not read.
+    All files that `model.json` lists must exist with their size.
+
+    Args:
+        model: Directory of the exported model.
+        contents: Whether to read the files, too, and compare them with their SHA-256.
     """
     try:
-        _read(model)
+        described = _read(model)
     except _Incomplete as problem:
         return str(problem)
-    return None
+    changed = _changed_file(model, described) if contents else None
+    return f'{changed} has changed' if changed else None
 
 
 def check_files(model: str) -> None:
@@ -65,12 +70,12 @@ def check_files(model: str) -> None:
         UserError: The directory does not contain an exported model, or a file has changed
             since the export.
     """
-    for name, file in read_model_json(model).get('files', {}).items():
-        if storage.file_digest(storage.join(model, name)) != file['sha256']:
-            raise UserError(
-                f'{storage.join(model, name)} has changed since the model was exported '
-                '(another SHA-256 than in model.json): export the model again.'
-            )
+    changed = _changed_file(model, read_model_json(model))
+    if changed is not None:
+        raise UserError(
+            f'{storage.join(model, changed)} has changed since the model was exported '
+            '(another SHA-256 than in model.json): export the model again.'
+        )
 
 
 def model_digest(model: str) -> str:
@@ -97,6 +102,14 @@ def load_saved_model(model: str) -> Any:
 
 class _Incomplete(Exception):
     """A directory is not a complete exported model."""
+
+
+def _changed_file(model: str, described: dict[str, Any]) -> str | None:
+    """The first file whose content is not the one that `model.json` lists."""
+    for name, file in described.get('files', {}).items():
+        if storage.file_digest(storage.join(model, name)) != file['sha256']:
+            return name
+    return None
 
 
 def _read(model: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+import mdctr
 from mdctr import storage
 from mdctr.errors import UserError
 
@@ -82,30 +83,24 @@ def evaluation_directory(model: str, task: str) -> str:
     return storage.join(storage.parent(model), 'evaluations', _short_digest(task))
 
 
-def run_directory(workspace: str, name: str, fingerprint: str, config: Any) -> str:
-    """The directory of the training run to start or resume.
+def run_directory(workspace: str, name: str, data: str, config: Any, number: int) -> str:
+    """The directory of a training run.
 
-    Runs with the same data and settings are numbered. The latest run is resumed unless it has
-    finished, so an interrupted run keeps its directory and a finished one is not overwritten.
+    Runs with the same data, settings and version of mdctr are numbered.
 
     Args:
         workspace: Directory of the workspace.
         name: Name of the configuration.
-        fingerprint: Fingerprint of the dataset, and of anything else that the run depends on.
+        data: Fingerprint of the dataset, and of anything else that the run depends on.
         config: Training settings.
+        number: Number of the run, from 1.
     """
     from mdctr.settings import to_mapping
 
-    settings = json.dumps([fingerprint, to_mapping(config)], sort_keys=True)
-    digest = _short_digest(settings)
-    parent = storage.join(workspace, 'training', name)
+    identity = json.dumps([data, to_mapping(config), mdctr.__version__], sort_keys=True)
     method = re.sub(r'[^\w-]', '_', f'{config.model.name}-{config.framework}')
-    number = 1
-    while True:
-        path = storage.join(parent, f'{method}-{digest}-{number}')
-        if not storage.exists(storage.join(path, 'export', 'model.json')):
-            return path
-        number += 1
+    run = f'{method}-{_short_digest(identity)}-{number}'
+    return storage.join(workspace, 'training', name, run)
 
 
 def _short_digest(text: str) -> str:

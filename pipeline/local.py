@@ -41,13 +41,17 @@ class Stopped(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
-def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict[str, Any]:
+def run_local(
+    config: RunConfig, workspace: str, beam_args: list[str], again: bool = False
+) -> dict[str, Any]:
     """Runs the steps of the pipeline one after another, each as a process on this machine.
 
     Args:
         config: Configuration of the pipeline.
         workspace: Directory or URL that the steps share.
         beam_args: Beam options; if empty, the Beam jobs run in memory.
+        again: Whether to train even if there is a finished run of the same dataset and
+            settings.
 
     Returns:
         The output artifacts of the pipeline, by name (`pipeline.training_pipeline.Outputs`).
@@ -60,7 +64,7 @@ def run_local(config: RunConfig, workspace: str, beam_args: list[str]) -> dict[s
     from pipeline.training_pipeline import training_pipeline
 
     workspace = storage.resolve(workspace)
-    return _run(training_pipeline(config, workspace, beam_args), workspace)
+    return _run(training_pipeline(config, workspace, beam_args, again), workspace)
 
 
 def run_pending_periods(config: RunConfig, workspace: str, beam_args: list[str]) -> int:

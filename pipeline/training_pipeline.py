@@ -33,7 +33,7 @@ class Outputs(NamedTuple):
 
 
 def training_pipeline(
-    config: RunConfig, workspace: str, beam_args: list[str]
+    config: RunConfig, workspace: str, beam_args: list[str], again: bool = False
 ) -> Callable[..., Any]:
     """The training pipeline of a configuration, to run locally or to compile for a cluster.
 
@@ -45,6 +45,8 @@ def training_pipeline(
         workspace: Default of the parameter `workspace`, the directory that the steps share: a
             local directory, or the path at which the volume claim is mounted.
         beam_args: Default of the parameter `beam_args`, Beam options.
+        again: Default of the parameter `again`: whether to train even if there is a finished
+            run of the same dataset and settings.
     """
     name = config.name
 
@@ -59,6 +61,7 @@ def training_pipeline(
         evaluate_config: str = as_json(config.evaluate),
         workspace: str = workspace,
         beam_args: list = beam_args,
+        again: bool = again,
     ) -> Outputs:
         built = preprocess(
             name=name, config=dataset_config, workspace=workspace, beam_args=beam_args
@@ -75,6 +78,7 @@ def training_pipeline(
             workspace=workspace,
             dataset=built.outputs['dataset'],
             validation=validated.outputs['validation'],
+            again=again,
         )
         evaluated = evaluate(
             name=name,

@@ -12,7 +12,7 @@ from components.continual.periods import find_period
 from components.continual.versions import read_record, write_record
 from mdctr import storage
 from mdctr.dataset import Dataset
-from mdctr.exported_model import read_model_json
+from mdctr.exported_model import MODEL_JSON, model_problem, read_model_json
 from mdctr.leases import Lease, lease
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def train_model(context: ContinualContext, model: str, number: int) -> Attempt |
         log.info('%s', attempt)
         return attempt
     with _attempt_lease(attempt, 'trains'):
-        if not _is_trained(dataset, attempt):
+        if _is_trained(dataset, attempt):
+            log.info('Reusing the model %s, trained on this period already.', attempt.export)
+        else:
             _train(context, dataset, attempt)
     return attempt
 
@@ -140,7 +142,12 @@ def _train(context: ContinualContext, dataset: Dataset, attempt: Attempt) -> Non
     record, checkpoints = attempt.record, storage.join(attempt.directory, 'checkpoints')
     _remove_stale_checkpoints(checkpoints, dataset.manifest.fingerprint)
     finished = storage.exists(storage.join(checkpoints, 'finished'))
-    if not finished or not storage.exists(attempt.export):
+    problem = model_problem(attempt.export)
+    if not finished or problem is not None:
+        if storage.exists(storage.join(attempt.export, MODEL_JSON)):
+            log.warning(
+                'The model %s is damaged (%s): it is trained again.', attempt.export, problem
+            )
         storage.remove_directory(attempt.export)
         log.info('Training %s on %s to %s.', attempt.served, record.first_day, record.last_day)
         train(

@@ -64,6 +64,15 @@ def add_workspace_argument(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument('--workspace', default=WORKSPACE, help=f'{text} (%(default)s)')
 
 
+def add_again_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--again` to a command that trains."""
+    parser.add_argument(
+        '--again',
+        action='store_true',
+        help='train even if a run with the same dataset and settings has finished',
+    )
+
+
 def add_split_arguments(
     parser: argparse.ArgumentParser, train: list[str] | None, validation: str | None
 ) -> None:

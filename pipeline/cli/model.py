@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.cli.arguments import (
     Commands,
+    add_again_argument,
     add_command,
     add_config_arguments,
     add_renamed_option,
@@ -18,6 +19,7 @@ def add_commands(commands: Commands) -> None:
     """Declares the commands."""
     train = add_command(commands, 'train', _train, 'train a model on a dataset and export it')
     add_config_arguments(train)
+    add_again_argument(train)
     train.add_argument(
         '--warm-start',
         metavar='MODEL_DIR',
@@ -93,16 +95,19 @@ def add_commands(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from mdctr.workspace import current_dataset, run_directory
-    from trainer.train import train
+    from mdctr.workspace import current_dataset
+    from trainer.workspace_run import train_in_workspace
 
     config = load_config(arguments, components=True)
-    dataset = current_dataset(arguments.workspace, config.name)
-    start, fingerprint = _start(arguments), dataset.manifest.fingerprint
-    if start:
-        fingerprint += ' ' + repr(start)
-    run = run_directory(arguments.workspace, config.name, fingerprint, config.train)
-    print(f'The model: {train(dataset, run, config.train, **start)}')
+    model = train_in_workspace(
+        current_dataset(arguments.workspace, config.name),
+        arguments.workspace,
+        config.name,
+        config.train,
+        again=arguments.again,
+        **_start(arguments),
+    )
+    print(f'The model: {model}')
 
 
 def _start(arguments: argparse.Namespace) -> dict[str, Any]:

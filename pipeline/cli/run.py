@@ -7,7 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from mdctr import storage
-from pipeline.cli.arguments import Commands, add_command, add_config_arguments, load_config
+from mdctr.errors import UserError
+from pipeline.cli.arguments import (
+    Commands,
+    add_again_argument,
+    add_command,
+    add_config_arguments,
+    load_config,
+)
 from pipeline.cli.evaluation import print_evaluation
 
 if TYPE_CHECKING:
@@ -20,6 +27,7 @@ def add_commands(commands: Commands) -> None:
         commands, 'run', _run, 'run the whole pipeline on this machine', beam=True
     )
     add_config_arguments(run)
+    add_again_argument(run)
 
     compile_ = add_command(commands, 'compile', _compile, 'compile the pipeline for a cluster')
     add_config_arguments(compile_, workspace=False)
@@ -53,9 +61,14 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments, components=True)
     try:
         if config.continual is not None:
+            if arguments.again:
+                raise UserError(
+                    '--again cannot be used with a configuration that has a section continual, '
+                    'which trains each period once: remove it.'
+                )
             _run_all_periods(config, arguments)
             return 0
-        outputs = run_local(config, arguments.workspace, arguments.beam_args)
+        outputs = run_local(config, arguments.workspace, arguments.beam_args, arguments.again)
     except StepFailed as error:
         print(f'mdctr: {error}', file=sys.stderr)
         return 1

@@ -144,7 +144,7 @@ def test_the_error_of_an_earlier_attempt_needs_no_tensorflow(tmp_path, monkeypat
         'import sys\nfrom kfp import dsl\nfrom components.steps import train_step\n'
         'model = dsl.Model(uri="s3://store/run/task/model")\n'
         'try:\n'
-        f'    train_step("shops", "{{}}", {str(tmp_path)!r}, None, model, None)\n'
+        f'    train_step("shops", "{{}}", {str(tmp_path)!r}, False, None, model, None)\n'
         'finally:\n'
         '    print("tensorflow" in sys.modules)'
     )

@@ -226,7 +226,7 @@ def test_paths_are_those_of_the_workspace(everything):
     models = models_directory(workspace)
     assert f'--model_base_path={models}/{model}' in expanded['Deployment serving']
     config = load_config(model)
-    training = run_directory(workspace, config.name, 'fingerprint', config.train)
+    training = run_directory(workspace, config.name, 'fingerprint', config.train, number=1)
     (logs,) = [
         argument.removeprefix('--logdir=')
         for argument in expanded['Deployment tensorboard']

@@ -90,14 +90,24 @@ def test_the_pushed_model_serves_raw_values_of_any_mix(home):
     np.testing.assert_allclose(together, apart, atol=1e-6)
 
 
-def test_a_second_run_pushes_its_model_unless_it_is_the_same(home, capfd):
+def test_a_second_run_reuses_the_model_and_pushes_nothing(home, capfd):
+    runs = os.listdir(home / 'runs' / 'training' / 'shops')
     status, out, _ = _run(home, capfd)
     assert status == 0
+    assert 'Reusing the model' in out and 'shops version 1 is this model already' in out
     assert 'overall' in out and 'tensorboard' in out.splitlines()[-1]
+    assert _versions(home) == ['1']
+    assert os.listdir(home / 'runs' / 'training' / 'shops') == runs
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_trains_again(home, capfd):
+    status, out, _ = _run(home, capfd, '--again')
+    assert status == 0 and 'Reusing the model' not in out
+    assert len(os.listdir(home / 'runs' / 'training' / 'shops')) == 2
     # Whether two trainings end with the same bits depends on the timing of threads.
     same = 'shops version 1 is this model already' in out
     assert _versions(home) == (['1'] if same else ['1', '2'])
-    assert len(os.listdir(home / 'runs' / 'training' / 'shops')) == 2
 
 
 @pytest.mark.slow

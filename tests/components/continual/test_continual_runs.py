@@ -220,6 +220,22 @@ def test_a_refused_model_leaves_the_served_one_and_loses_no_day(third):
     ]
 
 
+def test_a_model_of_a_period_is_reused_and_one_that_is_damaged_is_trained_again(third, caplog):
+    period = third.find()
+    attempt = plan(third.context, third.context.manifest(), 'source', period)
+    graph = pathlib.Path(attempt.export) / 'saved_model.pb'
+    written = graph.stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        third.train('source', period)
+    assert f'Reusing the model {attempt.export}' in caplog.text
+    assert graph.stat().st_mtime_ns == written
+    graph.unlink()
+    caplog.clear()
+    third.train('source', period)
+    assert f'The model {attempt.export} is damaged (saved_model.pb is missing)' in caplog.text
+    assert read_record(attempt.export) == attempt.record
+
+
 def test_of_two_runs_at_once_the_slower_one_pushes_nothing(third):
     home = third
     other = changed(

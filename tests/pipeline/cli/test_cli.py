@@ -71,3 +71,8 @@ def test_unknown_options_are_refused_where_beam_takes_none(capsys):
 def test_training_without_a_dataset_is_one_sentence(tmp_path, capsys):
     assert main(['train', 'movielens', '--workspace', str(tmp_path)]) == 2
     assert 'does not contain a complete dataset' in capsys.readouterr().err
+
+
+def test_a_continual_pipeline_does_not_train_a_period_again(tmp_path, capsys):
+    assert main(['run', 'ctnet-abc', '--again', '--workspace', str(tmp_path)]) == 2
+    assert '--again cannot be used' in capsys.readouterr().err

@@ -86,6 +86,16 @@ def test_an_id_feature_must_be_in_both_models(train, source):
     assert status == 2 and 'brand is not a feature of both models' in output
 
 
+def test_a_second_command_reuses_the_model_unless_it_is_asked_to_train(train, caplog):
+    options = ('--model', 'mlp', '--set', 'train.seed=5')
+    first = exported(train(*options)[1])
+    assert 'Reusing the model' not in caplog.text
+    assert exported(train(*options)[1]) == first
+    assert 'Reusing the model' in caplog.text
+    again = exported(train(*options, '--again')[1])
+    assert again == first.replace('-1/export', '-2/export')
+
+
 @pytest.mark.parametrize(
     ('old', 'new'), [('--initial', '--warm-start'), ('--initial-parts', '--warm-start-parts')]
 )
