@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import mdctr
@@ -18,13 +16,7 @@ if TYPE_CHECKING:
 
 
 def cache_directory(workspace: str) -> str:
-    """The local directory of downloaded raw data, which readers read as local files.
-
-    It is in the workspace, or, if that is on an object store, in the directory for temporary
-    files of this machine.
-    """
-    if storage.is_url(workspace):
-        return storage.join(tempfile.gettempdir(), f'mdctr-{os.getuid()}', 'cache')
+    """The directory of raw data that readers fetch, which all steps and workers can read."""
     return storage.join(workspace, 'cache')
 
 

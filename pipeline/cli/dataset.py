@@ -1,9 +1,6 @@
 """`mdctr dataset`: fetch, build, validate, extend, list, prune, verify, export, simulate."""
 
 import argparse
-import contextlib
-import tempfile
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mdctr import storage
@@ -188,29 +185,10 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from beam_jobs.simulation.simulate import simulate
 
     directory = storage.join(arguments.workspace, 'simulated', arguments.preset)
-    with storage.reporting_errors(directory), _written_locally(directory) as local:
-        ceiling = simulate(arguments.preset, arguments.rows, local, seed=arguments.seed)
+    ceiling = simulate(arguments.preset, arguments.rows, directory, seed=arguments.seed)
     overall = ceiling['all']['overall']
     print(
         f'Wrote {overall["impressions"]:,} impressions to {directory}; their true click '
         f'probabilities have AUC {overall["auc"]:.4f}, GAUC {overall["gauc"]:.4f} and log loss '
         f'{overall["log_loss"]:.4f}, and no model can be expected to do better'
     )
-
-
-@contextlib.contextmanager
-def _written_locally(directory: str) -> Iterator[str]:
-    """A local directory whose files are copied to `directory`; itself if that is local.
-
-    Raises:
-        UserError: There are files at the URL already.
-    """
-    if not storage.is_url(directory):
-        yield directory
-        return
-    if storage.exists(directory):
-        raise UserError(f'{directory} exists already: remove it, or use another workspace.')
-    with tempfile.TemporaryDirectory(prefix='mdctr-') as local:
-        written = storage.join(local, storage.name(directory))
-        yield written
-        storage.upload(written, directory)

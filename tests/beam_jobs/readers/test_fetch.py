@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.readers.fetch import SOURCES, Source, fetch
+from mdctr import storage
 from mdctr.errors import UserError
 from tests.beam_jobs.raw_data import public_data
+from tests.stopped_writes import StoppedProcess
 
 FILES = {'a.txt': b'alpha\n', 'deep/b.txt': b'beta\n'}
 SUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
@@ -75,6 +78,14 @@ def home():
     server.server_close()
 
 
+@pytest.fixture(params=['local', 's3'])
+def cache(request, tmp_path):
+    """A directory for raw data, on a disk and on an object store."""
+    if request.param == 'local':
+        return str(tmp_path / 'runs' / 'cache')
+    return request.getfixturevalue('bucket') + '/runs/cache'
+
+
 def _source(**changes) -> Source:
     return Source(
         **{
@@ -87,6 +98,14 @@ def _source(**changes) -> Source:
     )
 
 
+def _from_home(home, files: dict[str, bytes], kept: tuple[str, ...] = ()) -> Source:
+    """A source whose archive is served; all of its files are kept if none is named."""
+    address, served = home
+    served['body'] = _zip({f'tiny/{name}': content for name, content in files.items()})
+    digest = hashlib.md5(served['body']).hexdigest()
+    return _source(home=address, home_md5=digest, home_files=kept or tuple(files))
+
+
 def test_from_a_package_then_from_the_cache(tmp_path, packages, monkeypatch, capsys):
     monkeypatch.setitem(SOURCES, 'tiny', _source())
     packages(FILES)
@@ -97,7 +116,7 @@ def test_from_a_package_then_from_the_cache(tmp_path, packages, monkeypatch, cap
     (tmp_path / 'packages' / 'tinydata-1.0-py3-none-any.whl').unlink()
     assert fetch('tiny', str(tmp_path / 'cache')) == directory
     assert capsys.readouterr().err == ''
-    assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['tiny']
+    assert storage.list_directory(str(tmp_path / 'cache')) == ['leases', 'tiny']
 
 
 def test_a_damaged_copy_is_fetched_again(tmp_path, packages, monkeypatch):
@@ -110,6 +129,48 @@ def test_a_damaged_copy_is_fetched_again(tmp_path, packages, monkeypatch):
     assert damaged.read_bytes() == b'beta\n'
 
 
+def test_a_cache_on_an_object_store(bucket, packages, monkeypatch, capsys):
+    monkeypatch.setitem(SOURCES, 'tiny', _source())
+    packages(FILES)
+    directory = fetch('tiny', bucket + '/cache')
+    assert directory == bucket + '/cache/tiny'
+    assert storage.read_bytes(directory + '/deep/b.txt') == b'beta\n'
+    capsys.readouterr()
+    assert fetch('tiny', bucket + '/cache') == directory
+    assert capsys.readouterr().err == ''  # nothing was fetched
+
+
+def fetch_tiny(source: Source, cache: str, environment: dict[str, str]) -> None:
+    """Fetches in a process of its own."""
+    os.environ.update(environment)
+    SOURCES['tiny'] = source
+    fetch('tiny', cache)
+
+
+@pytest.mark.parametrize('write', range(1, 7))  # the lease, a file, terms, sums, ...
+def test_fetching_is_killed_and_repeated(cache, home, write, monkeypatch):
+    source = _from_home(home, {'u.data': b'1\n', 'u.item': b'2\n'})
+    monkeypatch.setitem(SOURCES, 'tiny', source)
+    environment = {name: value for name, value in os.environ.items() if name[:4] == 'AWS_'}
+    process = StoppedProcess(fetch_tiny, (source, cache, environment), at=write)
+    assert process.was_killed()
+    directory = fetch('tiny', cache)
+    home[1]['body'] = b''
+    assert fetch('tiny', cache) == directory  # from the cache
+    assert storage.list_directory(directory) == ['SHA256SUMS', 'TERMS', 'u.data', 'u.item']
+    assert storage.read_bytes(directory + '/u.item') == b'2\n'
+
+
+def test_a_package_replaces_a_part_of_the_archive_of_the_home(tmp_path, packages, monkeypatch):
+    monkeypatch.setitem(SOURCES, 'tiny', _source(home_files=('u.data',)))
+    packages(FILES)
+    storage.write_bytes(str(tmp_path / 'tiny' / 'u.data'), b'1\n')  # and then it was killed
+    fetch('tiny', str(tmp_path))
+    (tmp_path / 'packages' / 'tinydata-1.0-py3-none-any.whl').unlink()
+    fetch('tiny', str(tmp_path))  # from the cache
+    assert not (tmp_path / 'tiny' / 'u.data').exists()
+
+
 def test_another_content_is_refused(tmp_path, packages, monkeypatch):
     monkeypatch.setitem(SOURCES, 'tiny', _source())
     packages({**FILES, 'a.txt': b'other\n'})
@@ -120,22 +181,13 @@ def test_another_content_is_refused(tmp_path, packages, monkeypatch):
 
 
 def test_home_goes_first(tmp_path, packages, home, monkeypatch):
-    address, served = home
-    served['body'] = _zip({'tiny/u.data': b'1\n', 'tiny/other': b'2\n'})
-    monkeypatch.setitem(
-        SOURCES,
-        'tiny',
-        _source(
-            home=address,
-            home_md5=hashlib.md5(served['body']).hexdigest(),
-            home_files=('u.data',),
-        ),
-    )
+    source = _from_home(home, {'u.data': b'1\n', 'other': b'2\n'}, kept=('u.data',))
+    monkeypatch.setitem(SOURCES, 'tiny', source)
     fetch('tiny', str(tmp_path))
     kept = tmp_path / 'tiny' / 'u.data'
     assert kept.read_bytes() == b'1\n'
     assert not (tmp_path / 'tiny' / 'other').exists()
-    served['body'] = b''
+    home[1]['body'] = b''
     fetch('tiny', str(tmp_path))  # from the cache
     kept.write_bytes(b'3\n')
     with pytest.raises(UserError, match='404'):

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from beam_jobs.simulation.impressions import calibrate, draw
 from beam_jobs.simulation.presets import PRESETS
 from beam_jobs.simulation.simulate import GROUP_ROWS, simulate
 from beam_jobs.simulation.world import generator, make_world
+from mdctr import storage
 from mdctr.errors import UserError
 from mdctr.settings import parse
 from mdctr.yaml_reader import read_yaml
 from tests.processes import REPOSITORY
+from tests.stopped_writes import StoppedProcess
 
 # STAR, Table 1, and MAMDR, Tables II, III and IV, written again: percent of the impressions
 # and CTR, the latter from the CTR ratios as r / (1 + r).
@@ -277,8 +280,43 @@ def test_same_seed_same_bytes(tmp_path, preset):
                 for path in sorted((tmp_path / name).rglob('*.*'))
             ]
         )
-    assert sums[0] == sums[1] and len(sums[0]) == 3
+    assert sums[0] == sums[1] and len(sums[0]) == 4
     assert not set(sums[0]) & set(sums[2])
+
+
+@pytest.mark.parametrize('place', ['local', 's3'])
+@pytest.mark.parametrize('write', range(1, 5))  # what is simulated, log, truth, ceiling
+def test_a_simulation_is_killed_and_repeated(tmp_path, request, place, write):
+    directory = str(tmp_path / 'killed')
+    if place == 's3':
+        directory = request.getfixturevalue('bucket') + '/simulated'
+    environment = {name: value for name, value in os.environ.items() if name[:4] == 'AWS_'}
+    assert StoppedProcess(simulate_in, (environment, directory), at=write).was_killed()
+    repeated = simulate('taobao-10', 1000, directory)
+    assert repeated == simulate('taobao-10', 1000, str(tmp_path / 'undisturbed'))
+    assert storage.list_files(directory) == [
+        'log/part-00000.parquet',
+        'simulation.json',
+        'truth/ceiling.json',
+        'truth/part-00000.parquet',
+    ]
+    for name in storage.list_files(directory):
+        undisturbed = (tmp_path / 'undisturbed' / name).read_bytes()
+        assert storage.read_bytes(storage.join(directory, name)) == undisturbed, name
+
+
+def simulate_in(environment: dict[str, str], directory: str) -> None:
+    """Simulates a small log in a process of its own."""
+    os.environ.update(environment)
+    simulate('taobao-10', 1000, directory)
+
+
+def test_a_complete_simulation_is_left_as_it_is(tmp_path):
+    ceiling = simulate('taobao-10', 1000, str(tmp_path))
+    log = tmp_path / 'log' / 'part-00000.parquet'
+    log.unlink()
+    assert simulate('taobao-10', 1000, str(tmp_path)) == ceiling
+    assert not log.exists()
 
 
 def test_several_row_groups_are_one_log(tmp_path):
@@ -328,8 +366,11 @@ def test_mistakes(tmp_path, arguments, sentence):
 
 def test_the_directory_must_be_free(tmp_path):
     simulate('taobao-10', 1000, str(tmp_path / 'x'))
-    with pytest.raises(UserError, match='already contains a simulated log'):
-        simulate('taobao-10', 1000, str(tmp_path / 'x'))
+    with pytest.raises(UserError, match='x already contains another log'):
+        simulate('taobao-10', 2000, str(tmp_path / 'x'))
+    (tmp_path / 'own' / 'log').mkdir(parents=True)
+    with pytest.raises(UserError, match='own already contains another log'):
+        simulate('taobao-10', 1000, str(tmp_path / 'own'))
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='file cannot be written: Not a directory'):
+    with pytest.raises(UserError, match='file cannot be read or written: Not a directory'):
         simulate('taobao-10', 1000, str(tmp_path / 'file'))

@@ -130,7 +130,8 @@ def test_a_simulated_log_is_built_and_its_ceiling_kept(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     assert main(['dataset', 'simulate', 'iaac-300', '--rows', '20000']) == 0
     assert 'their true click probabilities have AUC 0.' in capsys.readouterr().out
-    assert main(['dataset', 'simulate', 'iaac-300', '--rows', '20000']) == 2  # it is there
+    assert main(['dataset', 'simulate', 'iaac-300', '--rows', '30000']) == 2
+    assert 'already contains another log' in capsys.readouterr().err
     assert main(['dataset', 'build', 'iaac-300', '--set', 'dataset.user_buckets=2']) == 0
     manifest = current_dataset(str(tmp_path / 'runs'), 'iaac-300').manifest
     truth = json.loads(
@@ -147,5 +148,6 @@ def test_a_log_is_simulated_onto_an_object_store(bucket, tmp_path, monkeypatch, 
     assert 'truth/ceiling.json' in files
     assert any(name.startswith('log/') for name in files)
     assert not list(tmp_path.iterdir())
-    assert main(arguments) == 2
-    assert 'exists already' in capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert main(arguments) == 0  # nothing is left to do
+    assert capsys.readouterr().out == said
