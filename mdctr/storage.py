@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import glob as local_patterns
 import hashlib
 import json
 import os
@@ -18,8 +19,9 @@ import posixpath
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from mdctr.errors import UserError
 
@@ -31,7 +33,23 @@ _EXTRAS = {'s3': 's3', 's3a': 's3', 'gs': 'gcs', 'gcs': 'gcs'}
 _LIBRARIES = {'aiobotocore', 'aiohttp', 'botocore', 'gcsfs', 'google', 'requests', 's3fs'}
 _BLOCK = 1 << 20
 
+# Where the file systems of fsspec have the time: s3fs, gcsfs, adlfs.
+_TIMES = ('LastModified', 'mtime', 'last_modified')
+
 _guards: list[tuple[str, Callable[[], None]]] = []
+
+
+class FileInfo(NamedTuple):
+    """What a file system knows about a file.
+
+    Attributes:
+        size: Size in bytes.
+        modified: Time of the last modification, in seconds since 1970; on object stores often
+            a whole number. None if the file system does not tell.
+    """
+
+    size: int
+    modified: float | None
 
 
 def is_url(path: str) -> bool:
@@ -112,9 +130,19 @@ def size(path: str) -> int:
     Raises:
         FileNotFoundError: The file does not exist.
     """
-    if not is_url(path):
-        return os.path.getsize(path)
-    return int(_system(path).info(path)['size'])
+    return info(path).size
+
+
+def info(path: str) -> FileInfo:
+    """The size of a file and the time of its last modification.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+    """
+    if is_url(path):
+        return _info(_system(path).info(path))
+    status = os.stat(path)
+    return FileInfo(status.st_size, status.st_mtime)
 
 
 def list_directory(path: str) -> list[str]:
@@ -152,19 +180,24 @@ def list_files(directory: str) -> list[str]:
     return sorted(path for path in found if not _is_temporary(path))
 
 
-def glob(pattern: str) -> dict[str, int]:
-    """The files that match a pattern with `*`, `?`, `[...]` or `**`, and their sizes in bytes.
+def directory_files(directory: str) -> dict[str, FileInfo]:
+    """The files directly in a directory, by path, without files that are being written."""
+    if is_url(directory):
+        found = _files(
+            directory, {e['name']: e for e in _system(directory).ls(directory, detail=True)}
+        )
+    else:
+        paths = (os.path.join(directory, entry) for entry in sorted(os.listdir(directory)))
+        found = {path: info(path) for path in paths if os.path.isfile(path)}
+    return {path: file for path, file in found.items() if not _is_temporary(path)}
 
-    Args:
-        pattern: URL of a pattern.
-    """
-    scheme = pattern.partition('://')[0]
-    found = _system(pattern).glob(pattern, detail=True)
-    return {
-        f'{scheme}://{path}': int(info['size'])
-        for path, info in sorted(found.items())
-        if info['type'] == 'file'
-    }
+
+def glob(pattern: str) -> dict[str, FileInfo]:
+    """The files that match a pattern with `*`, `?`, `[...]` or `**`, by path."""
+    if is_url(pattern):
+        return _files(pattern, _system(pattern).glob(pattern, detail=True))
+    paths = sorted(local_patterns.glob(pattern, recursive=True))
+    return {path: info(path) for path in paths if os.path.isfile(path)}
 
 
 def open_file(path: str) -> IO[bytes]:
@@ -469,6 +502,21 @@ def _system_of(scheme: str, process: int) -> AbstractFileSystem:
 
     # Listings change while a process runs, through others: none may be cached.
     return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
+
+
+def _files(url: str, entries: Mapping[str, Any]) -> dict[str, FileInfo]:
+    """The files among the entries of a file system, by URL."""
+    scheme = url.partition('://')[0]
+    return {
+        f'{scheme}://{path}': _info(entry)
+        for path, entry in sorted(entries.items())
+        if entry['type'] == 'file' and not path.endswith('/')
+    }
+
+
+def _info(entry: Mapping[str, Any]) -> FileInfo:
+    times = [entry[key] for key in _TIMES if isinstance(entry.get(key), datetime)]
+    return FileInfo(int(entry['size']), times[0].timestamp() if times else None)
 
 
 def _create_object(path: str, data: bytes) -> bool:

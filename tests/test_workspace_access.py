@@ -36,8 +36,6 @@ LOCAL_FILES = {
     'beam_jobs/arrow_files.py': 'memory-mapped copies in the local cache of a worker',
     'beam_jobs/examples/export.py': 'tf.Examples in a local directory',
     'beam_jobs/features/lookup.py': 'memory-mapped copies in the local cache of a worker',
-    'beam_jobs/readers/open_bandit.py': 'names of raw files',
-    'beam_jobs/readers/raw_files.py': 'raw files, which are inputs',
     'components/artifacts.py': 'artifacts where Kubeflow expects them',
     'components/step.py': 'the error for the command that started the run',
     'components/steps.py': 'artifacts where Kubeflow expects them',
@@ -56,13 +54,6 @@ LOCAL_FILES = {
     'trainer/export/weights.py': 'an export in its local directory',
     'trainer/loop/projector.py': 'logs in their local directory',
     'trainer/optimizers/keras_optimizers.py': 'a temporary directory',
-}
-# Modules that are still limited to workspaces on a local disk.
-LOCAL_WORKSPACES = {
-    'beam_jobs/build/fingerprint.py',
-    'beam_jobs/readers/fetch.py',
-    'beam_jobs/simulation/simulate.py',
-    'components/continual/days.py',
 }
 
 
@@ -93,7 +84,7 @@ MODULES = sorted(
 
 @pytest.mark.parametrize('module', MODULES)
 def test_no_other_module_uses_functions_of_files(module):
-    if module not in LOCAL_FILES and module not in LOCAL_WORKSPACES:
+    if module not in LOCAL_FILES:
         assert not uses(pathlib.Path(REPOSITORY) / module), (
             'read and write files of a workspace through mdctr.storage'
         )

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from typing import Any
 
 from beam_jobs.config import DatasetConfig
 from beam_jobs.readers.by_split import SplitReader
-from beam_jobs.readers.raw_files import checksum
+from beam_jobs.readers.raw_files import base_name, checksum
+from mdctr import storage
 from mdctr.settings import to_mapping
 
 # Increase when the same log and configuration give different bytes than before: every dataset
@@ -32,10 +32,10 @@ def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:
             for split, inner in reader.readers.items()
         }
     for path in config.input_patterns:
-        truth = os.path.join(os.path.dirname(path.rstrip('/')), 'truth', 'ceiling.json')
-        if os.path.exists(truth):
-            with open(truth, encoding='utf-8') as file:
-                source['ceiling'] = json.load(file)
+        ceiling = storage.join(storage.parent(path), 'truth', 'ceiling.json')
+        with storage.reporting_errors(ceiling):
+            if storage.is_file(ceiling):
+                source['ceiling'] = storage.read_json(ceiling)
     return source
 
 
@@ -65,4 +65,4 @@ def extended_fingerprint(
 
 def _describe(path: str) -> dict[str, Any]:
     size, digest = checksum(path)
-    return {'name': os.path.basename(path), 'size': size, 'sha256': digest}
+    return {'name': base_name(path), 'size': size, 'sha256': digest}

@@ -13,7 +13,6 @@ the policy showed the item is not a property of the impression, and is not read.
 """
 
 import functools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -25,7 +24,7 @@ from pydantic import Field
 from beam_jobs.readers.base import RawBatch, Reader, Shard, raw_batch, text_shards
 from beam_jobs.readers.delimited import Dialect, read_delimited, read_small
 from beam_jobs.readers.fetch import fetch
-from beam_jobs.readers.raw_files import expand
+from beam_jobs.readers.raw_files import expand, matches
 from beam_jobs.readers.tables import KeyedTable
 from beam_jobs.readers.values import constant, prefixed, whole_numbers
 from beam_jobs.rows.cells import join_columns
@@ -129,7 +128,7 @@ class OpenBanditReader(Reader):
 
 def _one(root: str, policy: str, campaign: str, name: str) -> str:
     path = f'{root}/{policy}/{campaign}/{name}.csv'
-    if os.path.exists(path + '.gz') and not os.path.exists(path):
+    if matches(path + '.gz') and not matches(path):
         path += '.gz'
     return expand([path])[0]
 

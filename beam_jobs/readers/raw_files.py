@@ -1,9 +1,7 @@
 """Raw files: plain or gzipped, local or on any file system of fsspec."""
 
-import glob
 import gzip
 import io
-import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,6 +9,7 @@ from typing import IO
 
 from mdctr import storage
 from mdctr.errors import UserError
+from mdctr.storage import FileInfo
 
 BLOCK_BYTES = 4 << 20
 
@@ -27,7 +26,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
             cannot be reached. An empty file among others, as Spark and Beam write them, is
             left out.
     """
-    found: dict[str, int] = {}
+    found: dict[str, FileInfo] = {}
     for pattern in patterns:
         files = matches(pattern)
         if not files:
@@ -35,13 +34,14 @@ def expand(patterns: Sequence[str]) -> list[str]:
                 f'No file matches {pattern}: name files, directories or patterns that exist.'
             )
         found.update(files)
-    if not any(found.values()):
+    with_rows = sorted(path for path, file in found.items() if file.size)
+    if not with_rows:
         raise UserError(f'{min(found)} is empty: name files with rows.')
-    return sorted(name for name, size in found.items() if size)
+    return with_rows
 
 
-def matches(pattern: str) -> dict[str, int]:
-    """The files that match a pattern of `expand`, and their sizes in bytes."""
+def matches(pattern: str) -> dict[str, FileInfo]:
+    """The files that match a pattern of `expand`, by path."""
     if not storage.is_url(pattern):
         return _matches(pattern)
     with storage.reporting_errors(pattern):
@@ -154,20 +154,16 @@ def file_size(path: str) -> int:
 
 def base_name(path: str) -> str:
     """The last part of a path."""
-    return path.rstrip('/').rsplit('/', 1)[-1]
+    return storage.name(path)
 
 
-def _matches(pattern: str) -> dict[str, int]:
+def _matches(pattern: str) -> dict[str, FileInfo]:
     if storage.is_directory(pattern):
-        names = [
-            storage.join(pattern, name)
-            for name in storage.list_directory(pattern)
-            if name[0] not in '._'  # hidden files; markers such as _SUCCESS
-        ]
-        return {name: storage.size(name) for name in names if storage.is_file(name)}
+        return {
+            path: file
+            for path, file in storage.directory_files(pattern).items()
+            if storage.name(path)[0] not in '._'  # hidden files; markers such as _SUCCESS
+        }
     if storage.is_file(pattern):
-        return {pattern: storage.size(pattern)}
-    if storage.is_url(pattern):
-        return storage.glob(pattern)
-    names = glob.glob(pattern, recursive=True)
-    return {name: os.path.getsize(name) for name in names if os.path.isfile(name)}
+        return {pattern: storage.info(pattern)}
+    return storage.glob(pattern)

@@ -1,18 +1,18 @@
 """The days of a raw log that has their dates in the names of its files."""
 
-import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from beam_jobs.config import DatasetConfig
-from beam_jobs.readers.raw_files import matches
+from beam_jobs.readers.raw_files import base_name, checksum, matches
 from components.continual.config import DAY, ContinualConfig
+from mdctr import storage
 from mdctr.dataset import Dataset
 from mdctr.days import day_name, day_number
 from mdctr.errors import UserError
 from mdctr.manifest import split_directory
-from mdctr.storage import file_digest
+from mdctr.storage import FileInfo
 
 _DATE = re.compile(r'(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)')
 
@@ -51,7 +51,7 @@ class RawLog:
         if marker is not None and not matches(marker.replace(DAY, day)):
             return False
         found = [matches(path) for path in self.inputs(day)]
-        return all(any(files.values()) for files in found)
+        return all(any(file.size for file in files.values()) for files in found)
 
     def days(self, after: str = '') -> list[str]:
         """The days that are complete, from the dataset's first on or after a day, in order.
@@ -131,9 +131,9 @@ class RawLog:
                 )
             elif day in have:
                 added = _added(dataset, have[day])
-                files = [file for path in self.inputs(day) for file in matches(path).items()]
+                files = [item for path in self.inputs(day) for item in matches(path).items()]
                 changed = [
-                    name for name, size in files if _has_changed(name, size, taken, added)
+                    path for path, file in files if _has_changed(path, file, taken, added)
                 ]
                 if changed:
                     found.append(
@@ -163,7 +163,7 @@ def first_days_of(raw: RawLog) -> list[str] | None:
 
 
 def _has_changed(
-    path: str, size: int, taken: dict[tuple[str, int], set[str]], added: float | None
+    path: str, file: FileInfo, taken: dict[tuple[str, int], set[str]], added: float | None
 ) -> bool:
     """Whether a raw file differs from those that the dataset was built from.
 
@@ -171,32 +171,26 @@ def _has_changed(
 
     Args:
         path: Path of the file.
-        size: Its size in bytes.
+        file: Its size and modification time.
         taken: SHA-256 of the raw files of the dataset, by base name and size.
         added: Time at which the day was added; None if unknown.
     """
-    known = taken.get((path.rsplit('/', 1)[-1], size))
+    known = taken.get((base_name(path), file.size))
     if known is None:
         return True
-    modified = _modified(path)
-    if added is None or modified is None or modified <= added:
+    # Object stores give whole seconds: within the same one, only the contents can tell.
+    if added is None or file.modified is None or file.modified < int(added):
         return False
-    return file_digest(path) not in known
+    return checksum(path)[1] not in known
 
 
 def _added(dataset: Dataset, split: str) -> float | None:
     """The time at which a split was added; None if it cannot be told."""
     prefix = split_directory('', split) + '/'
     written = [name for name in dataset.manifest.files if name.startswith(prefix)]
-    return _modified(dataset.path(written[0])) if written else None
-
-
-def _modified(path: str) -> float | None:
-    """The modification time of a local file; None if there is none."""
-    try:
-        return os.path.getmtime(path)
-    except OSError:
+    if not written or not storage.is_file(dataset.path(written[0])):
         return None
+    return storage.info(dataset.path(written[0])).modified
 
 
 def _is_day(text: str) -> bool:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import time
 
 import pytest
 
@@ -98,6 +99,18 @@ def test_lists_are_sorted_and_relative(workspace):
     assert storage.list_directory(workspace) == ['a', 'b']
     assert storage.list_files(workspace) == ['a', 'b/a', 'b/c']
     assert storage.list_directory(storage.join(workspace, 'b')) == ['a', 'c']
+
+
+def test_files_of_a_directory_and_of_a_pattern_have_size_and_time(workspace):
+    before = int(time.time())  # object stores give whole seconds
+    for name in ('b', 'a', 'deep/a'):
+        write_bytes(storage.join(workspace, name), b'four')
+    a, b, deep = (storage.join(workspace, name) for name in ('a', 'b', 'deep/a'))
+    found = storage.directory_files(workspace)
+    assert list(found) == [a, b]
+    assert list(storage.glob(storage.join(workspace, '**', 'a'))) == [a, deep]
+    assert found[a] == storage.info(a) == storage.glob(storage.join(workspace, 'a*'))[a]
+    assert found[a].size == 4 and before <= found[a].modified <= time.time()
 
 
 def test_what_is_missing(workspace):

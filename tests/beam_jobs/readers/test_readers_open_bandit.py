@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from mdctr import storage
 from mdctr.errors import UserError
 from tests.beam_jobs.raw_data import public_data
 from tests.beam_jobs.reading import read_all, reader_of
@@ -51,6 +52,18 @@ def _write(directory, policy, campaign, log):
     (folder / 'item_context.csv').write_text(
         f',item_id,{",".join(ITEM)}\n0,0,0.5,a,b,c\n1,1,0.7,d,e,f\n'
     )
+
+
+def test_packed_files_on_an_object_store_are_found(bucket):
+    names = [
+        f'{folder}.csv.gz'
+        for campaign in ('all', 'men', 'women')
+        for folder in (f'random/{campaign}/{campaign}', f'bts/{campaign}/item_context')
+    ]
+    for name in names:
+        storage.write_bytes(f'{bucket}/obd/{name}', b'x')
+    reader = reader_of('open-bandit', [f'{bucket}/obd'], {'policies': ['random']})
+    assert sorted(reader.files()) == sorted(f'{bucket}/obd/{name}' for name in names)
 
 
 def test_odd_items_keep_their_rows(tmp_path):

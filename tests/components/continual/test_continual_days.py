@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import time
 
 import pytest
 
 from beam_jobs.config import CategoricalFeature, DatasetConfig, SplitConfig
 from components.continual.config import ContinualConfig
 from components.continual.days import RawLog, first_days_of
+from mdctr import storage
 from mdctr.dataset import Dataset
 from mdctr.errors import UserError
 from mdctr.file_records import FileRecord
@@ -146,3 +148,22 @@ def test_a_correction_that_leaves_the_size_is_reported(tmp_path):
     assert '2020-01-30.csv is new or has changed since' in sentence
     os.utime(tmp_path / '2020-01-30.csv', (999, 999))  # as old as the dataset: not read again
     assert log.notes(Dataset(str(tmp_path), manifest)) == []
+
+
+def test_a_correction_on_an_object_store_that_leaves_the_size_is_reported(bucket, tmp_path):
+    log = raw(f'{bucket}/{{day}}.csv')
+    put(tmp_path, '2020-01-30', text='click,0')
+    name = 'examples/2020-01-30/part-0'
+    manifest = dataclasses.replace(
+        manifest_of(tmp_path, '2020-01-30'), files={name: FileRecord(0, '')}
+    )
+    dataset = Dataset(bucket + '/shops', manifest)
+    storage.write_text(bucket + '/2020-01-30.csv', 'click,1')
+    time.sleep(1)  # object stores give whole seconds
+    storage.write_text(dataset.path(name), '')
+    assert log.notes(dataset) == []  # older than the dataset: not read again
+    storage.write_text(bucket + '/2020-01-30.csv', 'click,0')
+    assert log.notes(dataset) == []  # copied once more, unchanged
+    storage.write_text(bucket + '/2020-01-30.csv', 'click,1')
+    (sentence,) = log.notes(dataset)
+    assert '2020-01-30.csv is new or has changed since' in sentence

@@ -1,4 +1,4 @@
-"""`mdctr dataset`: build, extend, validate, list, prune, verify, simulate."""
+"""`mdctr dataset`: fetch, build, extend, validate, list, prune, verify, simulate."""
 
 import json
 import pathlib
@@ -9,6 +9,7 @@ from mdctr import storage
 from mdctr.dataset_versions import read_current
 from mdctr.workspace import current_dataset
 from pipeline.cli.main import main
+from tests.beam_jobs.raw_data import public_data
 from tests.pipeline.own_log import write_config, write_log
 
 
@@ -138,6 +139,16 @@ def test_a_simulated_log_is_built_and_its_ceiling_kept(tmp_path, monkeypatch, ca
         (tmp_path / 'runs' / 'simulated' / 'iaac-300' / 'truth' / 'ceiling.json').read_text()
     )
     assert manifest.source['ceiling'] == truth
+
+
+def test_raw_data_is_fetched_onto_an_object_store(bucket, tmp_path, monkeypatch, capsys):
+    cached = public_data('movielens-100k')
+    monkeypatch.chdir(tmp_path)
+    storage.upload(cached, bucket + '/runs/cache/movielens-100k')  # rather than once more
+    assert main(['dataset', 'fetch', 'movielens', '--workspace', bucket + '/runs']) == 0
+    paths = capsys.readouterr().out.split()
+    assert paths and all(path.startswith(bucket + '/runs/cache/') for path in paths)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_log_is_simulated_onto_an_object_store(bucket, tmp_path, monkeypatch, capsys):
