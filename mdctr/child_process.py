@@ -9,6 +9,7 @@ command passes in an environment variable, and watches the command:
 """
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -106,6 +107,14 @@ def child_of_runner() -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.remove(entry)
+
+
+def end_with_parent() -> None:
+    """Makes this process, which `multiprocessing` started, end when its parent ends."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        watched = [parent.sentinel, parent.pid]
+        threading.Thread(target=_end_with, args=watched, daemon=True).start()
 
 
 def _watch(process: int) -> int | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from mdctr import storage
+from mdctr.child_process import end_with_parent
 from mdctr.console import quiet_libraries
 from mdctr.dataset import Dataset
 from mdctr.manifest import Manifest
@@ -96,14 +97,20 @@ def first_line(error: Exception) -> str:
 def process_pool(jobs: int) -> ProcessPoolExecutor:
     """A pool of `jobs` processes, each with an equal share of the cores.
 
-    Runs that all used all cores would slow each other down.
+    Runs that all used all cores would slow each other down. The processes end with this one,
+    however it ends; the next comparison resumes what they did.
     """
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     for name in ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS', 'OMP_NUM_THREADS'):
         os.environ.setdefault(name, threads)
     return ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context('spawn'), initializer=quiet_libraries
+        jobs, mp_context=multiprocessing.get_context('spawn'), initializer=_begin_process
     )
+
+
+def _begin_process() -> None:
+    end_with_parent()
+    quiet_libraries()
 
 
 def _load_or_run(

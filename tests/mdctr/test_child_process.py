@@ -38,6 +38,16 @@ with child_processes(grace=float(sys.argv[4])) as steps:
     print(ended.returncode, steps.stopping, flush=True)
 """
 
+# A comparison whose only run takes long.
+COMPARISON = """
+import os, time
+from pipeline.compare.run import process_pool
+
+with process_pool(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 120).result()
+"""
+
 
 def start(place: pathlib.Path, kind: str = 'usual', grace: float = 60) -> subprocess.Popen:
     """Starts the command, and returns when its step works."""
@@ -112,3 +122,19 @@ def test_without_a_command_a_step_is_left_alone(monkeypatch, variable):
         monkeypatch.setenv('MDCTR_RUNNER', variable)
     with child_of_runner():
         pass
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_of_a_comparison_ends_with_the_comparison(number):
+    comparison = subprocess.Popen(
+        [sys.executable, '-c', COMPARISON],
+        env=with_tests(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert comparison.stdout is not None
+    run = int(comparison.stdout.readline())
+    comparison.send_signal(number)
+    until(lambda: not pathlib.Path(f'/proc/{run}').exists())
+    comparison.wait(20)
+    comparison.stdout.close()
