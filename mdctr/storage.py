@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _EXTRAS = {'s3': 's3', 's3a': 's3', 'gs': 'gcs', 'gcs': 'gcs'}
 # The libraries of object stores raise exceptions of their own, not all of which are `OSError`.
 _LIBRARIES = {'aiobotocore', 'aiohttp', 'botocore', 'gcsfs', 'google', 'requests', 's3fs'}
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 _BLOCK = 1 << 20
 
 # Where the file systems of fsspec have the time: s3fs, gcsfs, adlfs.
@@ -410,12 +411,32 @@ def check_write(path: str) -> None:
     _before_write(path)
 
 
+def check_writable(directory: str) -> None:
+    """Makes sure that files can be written to a directory, before any work is done for them.
+
+    A small file is written and removed: locally in the directory, or in the closest one above
+    it that exists, so that no directory is created.
+
+    Args:
+        directory: Directory or URL, which need not exist.
+
+    Raises:
+        UserError: The directory cannot be written.
+    """
+    with reporting_errors(directory):
+        place = directory if is_url(directory) else _closest_existing(directory)
+        path = join(place, f'.{uuid.uuid4().hex}.tmp')
+        write_bytes(path, b'mdctr')
+        remove(path)
+
+
 @contextlib.contextmanager
 def reporting_errors(path: str) -> Iterator[None]:
     """Turns errors of the file system into one sentence about `path`.
 
     Raises:
-        UserError: The context raised an `OSError` or an error of an object store's library.
+        UserError: The context raised an `OSError`, an error of an object store's library, or
+            an error of TensorFlow about a disk.
     """
     try:
         yield
@@ -429,11 +450,19 @@ def reporting_errors(path: str) -> Iterator[None]:
 
 def is_storage_error(error: BaseException) -> bool:
     """Whether an error comes from a file system rather than from our code."""
-    return isinstance(error, OSError) or type(error).__module__.split('.')[0] in _LIBRARIES
+    return (
+        isinstance(error, OSError)
+        or type(error).__module__.split('.')[0] in _LIBRARIES
+        or _tensorflow_disk_error(error) is not None
+    )
 
 
 def describe_error(path: str, error: BaseException) -> str:
     """The sentence that tells the user why `path` could not be read or written."""
+    number = _tensorflow_disk_error(error)
+    if number is not None:  # TensorFlow writes local files only
+        path = tempfile.gettempdir() if is_url(path) else path
+        error = OSError(number, os.strerror(number))
     number = getattr(error, 'errno', None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f'The disk of {path} is full: free some space, then run the command again.'
@@ -447,6 +476,15 @@ def describe_error(path: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError) and is_url(path):
         return f'{where} does not exist ({_reason(error)}): check its bucket and name.'
     return f'{where} cannot be read or written: {_reason(error)}.'
+
+
+def _tensorflow_disk_error(error: BaseException) -> int | None:
+    """The number of the disk's error that an exception of TensorFlow names in its text."""
+    if type(error).__module__.split('.')[0] == 'tensorflow':
+        for number in _DISK_ERRORS:
+            if os.strerror(number) in str(error):
+                return number
+    return None
 
 
 def _reason(error: BaseException) -> str:
@@ -473,6 +511,13 @@ def _complete_file(path: str, publish: Callable[[str, str], None]) -> Iterator[I
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def _closest_existing(path: str) -> str:
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def _is_temporary(path: str) -> bool:

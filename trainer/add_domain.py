@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from mdctr import storage
 from mdctr.dataset import Dataset, open_dataset
 from mdctr.errors import UserError
 from mdctr.exported_model import read_model_json
@@ -101,8 +102,10 @@ def add_domain(
 
     Raises:
         UserError: There is no such model, dataset, split or domain; the model has the domain
-            already; the domain has no rows; or the dataset has other features or vocabularies.
+            already; the domain has no rows; the dataset has other features or vocabularies; or
+            `directory` cannot be written.
     """
+    storage.check_writable(directory)
     trained = _read(source)
     dataset = open_dataset(dataset)
     manifest = dataset.manifest
@@ -132,15 +135,16 @@ def add_domain(
         )
     learner = _learner(parameters, trained, model, config, examples, domain)
     metrics, epoch = _train(learner, config, validation, name)
-    return export_model(
-        learner.serving_model(),
-        directory,
-        Examples(dataset, split, exclude=config.model.exclude_features),
-        config,
-        metrics,
-        epoch,
-        list(dict.fromkeys([*trained.splits, *examples.splits])),
-    )
+    with storage.reporting_errors(directory):
+        return export_model(
+            learner.serving_model(),
+            directory,
+            Examples(dataset, split, exclude=config.model.exclude_features),
+            config,
+            metrics,
+            epoch,
+            list(dict.fromkeys([*trained.splits, *examples.splits])),
+        )
 
 
 def _read(source: str) -> TrainedModel:

@@ -24,7 +24,6 @@ from trainer.loop.checkpoints import Checkpoints, is_finished
 from trainer.loop.custom_gradients import release_custom_gradients
 from trainer.loop.interruption import StopRequest, stop_on_sigterm
 from trainer.loop.non_finite import NonFinite
-from trainer.loop.scratch import reporting_full_disk
 from trainer.loop.tensorboard import Logs
 from trainer.loop.training_loop import TrainingLoop
 from trainer.loop.validation import validate
@@ -108,6 +107,7 @@ def _train(
     stop: StopRequest,
 ) -> str:
     cluster = join_cluster(config)
+    storage.check_writable(run_directory)
     dataset.verify_vocabularies()  # rather than at the export, after hours of training
     checkpoints_directory = storage.join(run_directory, 'checkpoints')
     was_finished = is_finished(checkpoints_directory)
@@ -190,7 +190,6 @@ def _alone_in(run_directory: str) -> Iterator[None]:
         for name in ('checkpoints', 'logs', 'export'):
             stack.enter_context(storage.guard(storage.join(run_directory, name), held.check))
         stack.enter_context(storage.reporting_errors(run_directory))
-        stack.enter_context(reporting_full_disk(run_directory))
         yield
 
 

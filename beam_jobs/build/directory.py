@@ -5,12 +5,15 @@ import logging
 import uuid
 from collections.abc import Iterator
 
+from beam_jobs.build.fingerprint import fingerprint_of
+from beam_jobs.config import DatasetConfig
 from mdctr import storage
 from mdctr.dataset import Dataset, open_dataset
 from mdctr.dataset_versions import CURRENT, lease_path, read_current, write_current
 from mdctr.errors import UserError
 from mdctr.leases import Lease, lease
 from mdctr.manifest import MANIFEST, read_manifest
+from mdctr.settings import parse
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,25 @@ def building(directory: str, fingerprint: str) -> Iterator[tuple[str, Lease]]:
             if complete_version(directory, fingerprint) is None:
                 storage.remove_directory(version)
             raise
+
+
+def check_writable_unless_current(directory: str, config: DatasetConfig) -> None:
+    """Makes sure that a build can write, before it reads the log.
+
+    A build that finds its version current writes nothing, which only the log can tell if the
+    current version has the same configuration.
+
+    Args:
+        directory: Directory of the dataset.
+        config: Configuration of the build.
+
+    Raises:
+        UserError: The directory cannot be written.
+    """
+    with storage.reporting_errors(directory):
+        current = _current(directory)
+        if current is None or not _has_configuration(current, config):
+            storage.check_writable(directory)
 
 
 def require_extensions_kept(directory: str, fingerprint: str) -> None:
@@ -162,6 +184,14 @@ def _current(directory: str) -> Dataset | None:
         return open_dataset(directory)
     except UserError:
         return None
+
+
+def _has_configuration(dataset: Dataset, config: DatasetConfig) -> bool:
+    try:
+        built = parse(DatasetConfig, dataset.manifest.config, dataset.path(MANIFEST))
+    except UserError:  # of an earlier version of the project
+        return False
+    return fingerprint_of(built, {}) == fingerprint_of(config, {})
 
 
 def _added(dataset: Dataset) -> str:

@@ -25,6 +25,7 @@ from beam_jobs.build import steps
 from beam_jobs.build.content_digests import with_content_digests
 from beam_jobs.build.directory import (
     building,
+    check_writable_unless_current,
     complete_version,
     make_built_current,
     require_extensions_kept,
@@ -80,6 +81,7 @@ def build_dataset(
             extends another one.
     """
     directory = storage.resolve(directory)
+    check_writable_unless_current(directory, config)
     if reader is None:
         from beam_jobs.readers import make_reader
 

@@ -78,8 +78,10 @@ def evaluate(
             default.
 
     Raises:
-        UserError: There is no such dataset, split, model or domain, or scores are not finite.
+        UserError: There is no such dataset, split, model or domain; scores are not finite; or
+            `output` cannot be written.
     """
+    storage.check_writable(output)
     with storage.reporting_errors(output):
         opened = open_dataset(dataset)
         return _evaluate(opened, model, output, config, pushed, beam_args, domains)

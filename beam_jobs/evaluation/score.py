@@ -85,9 +85,11 @@ def score_split(
             | 'WriteScores' >> beam.ParDo(_WriteScores(output, errors))
         )
 
-    with raise_user_errors(errors):
-        run_pipeline(make, beam_args)
-    storage.remove_directory(errors)
+    try:
+        with raise_user_errors(errors):
+            run_pipeline(make, beam_args)
+    finally:
+        storage.remove_directory(errors)
     _release_models()
 
 

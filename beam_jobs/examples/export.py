@@ -1,5 +1,6 @@
 """Exports the examples of a dataset in another format."""
 
+import functools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from beam_jobs.features.ids import id_lists
-from beam_jobs.runner import run_pipeline
+from beam_jobs.runner import raise_user_errors, report_user_errors, run_pipeline
 from mdctr import storage
 from mdctr.dataset import Dataset
 from mdctr.errors import UserError
@@ -37,6 +38,8 @@ def export_tfrecords(
     with storage.reporting_errors(output):
         if storage.list_directory(output):
             raise UserError(f'{output} contains files: name an empty or new directory.')
+        storage.check_writable(output)
+        errors = f'{output}.errors'
         files = [
             (path, storage.join(output, split, _exported_name(path)))
             for split in dataset.manifest.splits
@@ -48,10 +51,17 @@ def export_tfrecords(
                 pipeline
                 | 'Files' >> beam.Create(files)
                 | 'SpreadFiles' >> beam.Reshuffle()
-                | 'Export' >> beam.MapTuple(_Export())
+                | 'Export' >> beam.MapTuple(_Export(errors))
             )
 
-        run_pipeline(make, beam_args)
+        try:
+            with raise_user_errors(errors):
+                run_pipeline(make, beam_args)
+        except BaseException:
+            storage.remove_directory(output)  # some of the files would look like all of them
+            raise
+        finally:
+            storage.remove_directory(errors)
     return {
         name: sum(split.examples.values()) for name, split in dataset.manifest.splits.items()
     }
@@ -59,9 +69,19 @@ def export_tfrecords(
 
 @dataclass(frozen=True)
 class _Export:
-    """Writes one file of examples as a TFRecord file."""
+    """Writes one file of examples as a TFRecord file.
+
+    Attributes:
+        errors: Directory for the errors that the user can fix.
+    """
+
+    errors: str
 
     def __call__(self, path: str, target: str) -> None:
+        with report_user_errors(self.errors, functools.partial(storage.describe_error, target)):
+            self._write(path, target)
+
+    def _write(self, path: str, target: str) -> None:
         import tensorflow as tf
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
@@ -69,7 +89,7 @@ class _Export:
         file = ExampleFile.open(path)
         with tempfile.TemporaryDirectory() as directory:
             local = os.path.join(directory, 'examples')
-            with tf.io.TFRecordWriter(local) as writer:
+            with storage.reporting_errors(local), tf.io.TFRecordWriter(local) as writer:
                 for _, rows in file.read(file.columns):
                     for example in encoder.encode(id_lists(rows)):
                         writer.write(example)

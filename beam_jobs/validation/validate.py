@@ -52,8 +52,10 @@ def validate_dataset(
         config: What may change.
 
     Raises:
-        UserError: No dataset, split, statistics, sample or schema.
+        UserError: No dataset, split, statistics, sample or schema, or `output` cannot be
+            written.
     """
+    storage.check_writable(output)
     dataset = open_dataset(dataset)
     manifest = dataset.manifest
     train = _training_split(manifest, config)

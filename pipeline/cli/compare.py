@@ -87,11 +87,13 @@ def _compare_methods(config: 'RunConfig', arguments: argparse.Namespace) -> int:
     baseline = _baseline(arguments, [method.name for method in methods])
     directory = storage.join(arguments.workspace, 'compare', config.name)
     dataset = current_dataset(arguments.workspace, config.name)
+    output = arguments.output or directory
+    storage.check_writable(output)
     results, failures = compare(
         dataset, directory, methods, range(1, arguments.seeds + 1), jobs=arguments.jobs
     )
     _report_failures(failures, results)
-    print(write_reports(dataset.manifest, arguments.output or directory, results, baseline))
+    print(write_reports(dataset.manifest, output, results, baseline))
     return 1 if failures else 0
 
 
@@ -112,8 +114,11 @@ def _compare_transfer(
     methods = [parse_transfer_method(text) for text in dict.fromkeys(arguments.models)]
     baseline = _baseline(arguments, [method.name for method in methods])
     directory = storage.join(arguments.workspace, 'compare', config.name)
+    dataset = current_dataset(arguments.workspace, config.name)
+    output = arguments.output or directory
+    storage.check_writable(output)
     results, failures = compare_transfer(
-        current_dataset(arguments.workspace, config.name),
+        dataset,
         directory,
         continual,
         methods,
@@ -121,7 +126,7 @@ def _compare_transfer(
         arguments.jobs,
     )
     _report_failures(failures, results)
-    print(write_tables(arguments.output or directory, results, baseline))
+    print(write_tables(output, results, baseline))
     return 1 if failures else 0
 
 

@@ -56,7 +56,8 @@ def compare(
 
     def collect(finish: Callable[[], RunResult], method: Method, seed: int) -> None:
         try:
-            results.append(finish())
+            with storage.reporting_errors(directory):
+                results.append(finish())
         except Exception as error:  # a failed run must not lose the others
             failures.append(f'{method.name}, seed {seed}: {first_line(error)}')
             logger.error('Failed: %s', failures[-1])

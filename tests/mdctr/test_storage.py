@@ -255,3 +255,35 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 def test_errors_of_our_own_code_pass(tmp_path):
     with pytest.raises(ValueError), storage.reporting_errors(str(tmp_path)):
         raise ValueError
+
+
+def test_what_can_be_written_is_left_as_it_was(workspace):
+    storage.write_text(storage.join(workspace, 'file'), '')
+    storage.check_writable(workspace)
+    storage.check_writable(storage.join(workspace, 'new', 'directory'))
+    assert storage.list_files(workspace) == ['file']
+    assert storage.list_directory(workspace) == ['file']
+
+
+def test_a_directory_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / 'runs').write_text('')
+    with pytest.raises(UserError, match='runs cannot be read or written: Not a directory'):
+        storage.check_writable(str(tmp_path / 'runs' / 'datasets'))
+
+
+def test_a_bucket_that_does_not_exist_cannot_be_written(bucket):
+    with pytest.raises(UserError, match='not-a-bucket-of-ours.*does not exist'):
+        storage.check_writable('s3://not-a-bucket-of-ours/runs')
+
+
+def test_what_tensorflow_says_about_a_disk_is_one_sentence(tmp_path):
+    import tensorflow as tf
+
+    full = tf.errors.ResourceExhaustedError(None, None, 'a.index; No space left on device')
+    with (
+        pytest.raises(UserError, match=f'The disk of {tmp_path} is full'),
+        storage.reporting_errors(str(tmp_path)),
+    ):
+        raise full
+    with pytest.raises(tf.errors.OpError), storage.reporting_errors(str(tmp_path)):
+        raise tf.errors.ResourceExhaustedError(None, None, 'out of memory')

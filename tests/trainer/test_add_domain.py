@@ -9,6 +9,7 @@ import pytest
 from mdctr.dataset import open_dataset
 from mdctr.errors import UserError
 from mdctr.settings import to_mapping
+from tests.full_disk import small_files
 from tests.trainer.trainer_dataset import make_batch, record_files, write_dataset
 from trainer.add_domain import add_domain
 from trainer.config import ModelConfig, TrainConfig
@@ -225,3 +226,14 @@ def test_a_loss_that_is_not_finite_ends_it(parameters, datasets, sources, tmp_pa
     with pytest.raises(UserError, match='The (loss is|weights are) .*domain d4'):
         add_domain(trained, more, 'd4', str(tmp_path / 'export'), config, parameters=parameters)
     assert not os.path.exists(tmp_path / 'export')
+
+
+@pytest.mark.parametrize('limit', [3, 100])  # the probe, or a file of the export
+def test_a_full_disk_is_one_sentence_and_leaves_no_model(datasets, sources, tmp_path, limit):
+    _, more = datasets
+    output = tmp_path / 'new'
+    expected = 'cannot be read or written: File too large'
+    source = sources(of('mlp'))
+    with small_files(limit), pytest.raises(UserError, match=expected):
+        add_domain(source, more, 'd4', str(output), of('mlp', epochs=1))
+    assert not output.exists()

@@ -87,6 +87,7 @@ def push(
             if outcome.pushed:
                 record_versions(destination, name)
             return outcome
+        storage.check_writable(storage.join(destination, name))
         with storage.local_directory(model) as local:
             check_files(local)
             _check_golden(local)

@@ -7,17 +7,10 @@ local workspace, they are written where they belong.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mdctr import storage
-from mdctr.errors import UserError
-from trainer.keras import tf
-
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class Scratch:
@@ -81,24 +74,3 @@ class Scratch:
         """Removes the scratch directory."""
         if self._temporary is not None:
             self._temporary.cleanup()
-
-
-@contextlib.contextmanager
-def reporting_full_disk(directory: str) -> Iterator[None]:
-    """Turns TensorFlow's errors about a disk into one sentence.
-
-    Args:
-        directory: Directory in the workspace that is written.
-
-    Raises:
-        UserError: The disk is full, or cannot be written.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        for number in _DISK_ERRORS:
-            if os.strerror(number) in str(error):
-                local = tempfile.gettempdir() if storage.is_url(directory) else directory
-                found = OSError(number, os.strerror(number))
-                raise UserError(storage.describe_error(local, found)) from error
-        raise

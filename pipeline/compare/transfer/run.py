@@ -97,7 +97,8 @@ def run_seed(
         logger.info('%s, seed %d', method.name, seed)
         for target in continual.target_domains:
             try:
-                results.append(_load_or_run(models, directory, method, target))
+                with storage.reporting_errors(directory):
+                    results.append(_load_or_run(models, directory, method, target))
             except Exception as error:  # a failed method must not lose the others
                 failures.append(f'{method.name} for {target}, seed {seed}: {first_line(error)}')
                 logger.error('Failed: %s', failures[-1])

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from mdctr.dataset_versions import list_versions
 from mdctr.errors import UserError
 from tests.beam_jobs.examples_by_hand import read_examples
 from tests.beam_jobs.log_in_memory import TableReader
+from tests.full_disk import small_files
 from tests.processes import with_tests
 
 DAY = 86400
@@ -298,16 +298,11 @@ def test_other_files_in_the_directory_are_left_alone(tmp_path):
 
 
 def test_disk_that_is_full(tmp_path):
-    # Files may not grow beyond a few kilobytes: writing fails as it does on a full disk.
     reader = TableReader(log(3000))
     pickle.dumps(reader)  # writes the file that the copies of the reader share
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
-    try:
-        with pytest.raises(UserError, match='cannot be read or written: File too large'):
-            build(tmp_path, reader)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    expected = 'cannot be read or written: File too large'
+    with small_files(8192), pytest.raises(UserError, match=expected):
+        build(tmp_path, reader)
     assert list_versions(str(tmp_path / 'dataset')) == []
     build(tmp_path, log(3000))
 

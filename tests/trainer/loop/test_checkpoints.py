@@ -3,7 +3,6 @@
 import glob
 import logging
 import os
-import resource
 import tempfile
 
 import numpy as np
@@ -13,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mdctr import storage
 from mdctr.errors import UserError
 from mdctr.exported_model import check_files
+from tests.full_disk import small_files
 from trainer.config import ModelConfig, TrainConfig
 from trainer.export.golden import read_golden
 from trainer.loop.checkpoints import Checkpoints
@@ -126,14 +126,9 @@ def test_damaged_weights_of_the_best_epoch_are_one_sentence(dataset, tmp_path, m
 
 
 def test_a_full_disk_is_one_sentence(dataset, tmp_path):
-    # Files may not grow beyond some kilobytes: writing fails as it does on a full disk.
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with pytest.raises(UserError, match='cannot be read or written: File too large'):
-            train(dataset, str(tmp_path / 'run'), CONFIG)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    expected = 'cannot be read or written: File too large'
+    with small_files(4096), pytest.raises(UserError, match=expected):
+        train(dataset, str(tmp_path / 'run'), CONFIG)
 
 
 @pytest.fixture
