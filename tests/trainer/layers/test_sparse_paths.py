@@ -7,12 +7,16 @@ from numpy.testing import assert_allclose
 from tests.trainer import trainer_dataset
 from trainer.config import ModelConfig
 from trainer.keras import keras, tf
+from trainer.layers.domain import domain_batch
 from trainer.layers.domain.auxiliary_network import AuxiliaryNetwork
+from trainer.layers.domain.domain_batch import DomainBatch
+from trainer.layers.domain.grouped_matmul import UNROLLED_GROUPS
 from trainer.layers.domain.partitioned_normalization import PartitionedNormalization
 from trainer.layers.domain.star_dense import StarDense
 from trainer.layers.inputs.feature_embedding import FeatureEmbedding
+from trainer.layers.sparse.dispatch import dispatch
 from trainer.layers.sparse.domain_indicator import DomainIndicator
-from trainer.layers.sparse.paths import SPARSE_FROM, forced_path, uses_sparse
+from trainer.layers.sparse.paths import DISPATCH_ROWS, SPARSE_FROM, forced_path, uses_sparse
 from trainer.layers.sparse.pooling import mean_embedding
 from trainer.layers.sparse.pruned_product import pruned_product
 from trainer.loop.step import loss_of
@@ -125,6 +129,91 @@ def test_products_of_rows_with_zeros_and_their_gradients(path):
     assert_allclose(found[1], rows.T @ factors, atol=1e-6)
 
 
+def test_each_rows_product_with_its_domains_matrix_needs_no_order():
+    domain = np.array([2, 0, 2, 1, 0, 2])
+    rows, weights = RNG.normal(size=(6, 4)), RNG.normal(size=(3, 4, 2))
+    outputs, factors, found = value_and_gradients(
+        lambda rows, weights: dispatch(rows, weights, tf.constant(domain, tf.int32)),
+        tf.constant(rows, tf.float32),
+        tf.constant(weights, tf.float32),
+    )
+    assert_allclose(outputs, np.einsum('bi,bio->bo', rows, weights[domain]), atol=1e-6)
+    assert_allclose(found[0], np.einsum('bo,bio->bi', factors, weights[domain]), atol=1e-6)
+    expected = np.zeros_like(weights)
+    np.add.at(expected, domain, rows[:, :, None] * factors[:, None, :])
+    assert_allclose(found[1], expected, atol=1e-6)
+
+
+@both_paths
+@pytest.mark.parametrize('num_domains', [UNROLLED_GROUPS, UNROLLED_GROUPS + 1])
+@pytest.mark.parametrize('with_factor', [True, False])
+@pytest.mark.parametrize('batch', [0, 1, 50])
+def test_dispatch_by_domain_and_its_gradients(path, num_domains, with_factor, batch):
+    ids = RNG.integers(0, num_domains, batch)
+    rows, weights = RNG.normal(size=(batch, 4)), RNG.normal(size=(num_domains, 4, 3))
+    factor = RNG.normal(size=(4, 3)) if with_factor else np.ones((4, 3))
+
+    def compute(rows, weights, factor):
+        domains = DomainBatch(tf.constant(ids, tf.int32), num_domains)
+        return domains.unsort(
+            domains.dense(
+                domains.sort(rows),
+                domains.gather(weights) * (1 if with_factor else factor),
+                factor=factor if with_factor else None,
+            )
+        )
+
+    inputs = [tf.constant(each, tf.float32) for each in (rows, weights, factor)]
+    outputs, upstream, found = value_and_gradients(compute, *inputs)
+    kernels = weights * factor
+    assert_allclose(outputs, np.einsum('bi,bio->bo', rows, kernels[ids]), atol=1e-6)
+    of_kernels = np.zeros_like(weights)
+    np.add.at(of_kernels, ids, rows[:, :, None] * upstream[:, None, :])
+    expected = [
+        np.einsum('bo,bio->bi', upstream, kernels[ids]),
+        of_kernels * factor,
+        (of_kernels * weights).sum(axis=0),
+    ]
+    for one, right in zip(found, expected, strict=True):
+        assert_allclose(one, right, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'training', 'is_sparse'),
+    [(DISPATCH_ROWS, False, True), (DISPATCH_ROWS + 1, False, False), (1, True, False)],
+)
+def test_dispatch_is_sparse_in_inference_with_few_rows_per_domain(
+    rows, training, is_sparse, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(
+        domain_batch, 'dispatch', lambda *args: taken.append('sparse') or dispatch(*args)
+    )
+    domains = DomainBatch(tf.constant([1] * rows + [2] * rows), 3)
+    domains.dense(tf.ones([2 * rows, 4]), tf.ones([2, 4, 2]), training=training)
+    assert taken == ['sparse'] * is_sparse
+
+
+def test_second_order_gradients_of_the_sparse_dispatch():
+    """The squared norm of a gradient, against the same on the dense path."""
+    rows, weights = RNG.normal(size=(5, 3)), RNG.normal(size=(2, 3, 4))
+    inputs = [tf.constant(each, tf.float32) for each in (rows, weights)]
+    found = []
+    for sparse in (True, False):
+        with forced_path(sparse), tf.GradientTape() as outer:
+            outer.watch(inputs)
+            with tf.GradientTape() as inner:
+                inner.watch(inputs)
+                domains = DomainBatch(tf.constant([0, 1, 1, 0, 1]), 2)
+                outputs = domains.dense(domains.sort(inputs[0]), domains.gather(inputs[1]))
+                loss = tf.reduce_sum(tf.sin(outputs))
+            first = inner.gradient(loss, inputs)
+            norm = sum(tf.reduce_sum(tf.square(tf.convert_to_tensor(each))) for each in first)
+        found.append([tf.convert_to_tensor(each) for each in outer.gradient(norm, inputs)])
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, atol=1e-5, rtol=1e-5)
+
+
 def on_both_paths(compute, variables):
     """Outputs and gradients of `compute` on the sparse path and on the dense one."""
     found = []
@@ -229,6 +318,16 @@ def operations(model, training):
 def test_star_trains_with_sparse_lookups_and_products():
     found = operations(make_model('star'), training=True)
     assert {'SparseTensorDenseMatMul', 'SparseSegmentMean'} <= found
+
+
+def test_star_scores_with_a_sparse_dispatch():
+    model = make_model('star')
+    rows = trainer_dataset.make_batch(np.random.default_rng(3), 4)
+    features = {key: tf.constant(value) for key, value in rows.items()}
+    score = tf.function(lambda rows: model(rows, training=False), autograph=False)
+    graph = score.get_concrete_function(features).graph.as_graph_def()
+    in_branches = [node.op for function in graph.library.function for node in function.node_def]
+    assert in_branches.count('SparseTensorDenseMatMul') >= len(model.hidden)
 
 
 def test_inference_looks_sequences_up_densely():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from trainer.keras import tf
 from trainer.layers.domain.grouped_matmul import UNROLLED_GROUPS, column_sums, grouped_matmul
+from trainer.layers.sparse.dispatch import dispatch
 from trainer.layers.sparse.domain_indicator import DomainIndicator
+from trainer.layers.sparse.paths import choose_dispatch
 
 
 class DomainBatch:
@@ -18,8 +20,9 @@ class DomainBatch:
     * One domain (`domain` is a scalar): a single present domain; `dense` is one matrix
       product and `broadcast` leaves the broadcasting to the next operation.
     * Mixed (`domain` is a vector): rows must first be sorted with `sort`; each domain's rows
-      are then a slice, and `dense` computes one matrix product per slice. `broadcast` and
-      `sum` are products with the rows-by-domain matrix, a `tf.SparseTensor`.
+      are then a slice, and `dense` computes one matrix product per slice or, for few rows, one
+      sparse product. `broadcast` and `sum` are products with the rows-by-domain matrix, a
+      `tf.SparseTensor`.
 
     Ids outside [0, num_domains) are the unseen domain, 0.
 
@@ -110,6 +113,8 @@ class DomainBatch:
         weights: tf.Tensor,
         bias: tf.Tensor | None = None,
         factor: tf.Tensor | None = None,
+        *,
+        training: bool = True,
     ) -> tf.Tensor:
         """Applies to each row the dense layer of its domain.
 
@@ -119,6 +124,7 @@ class DomainBatch:
             bias: Biases of the present domains, [present, units]; none if absent.
             factor: Matrix by whose entries the kernels are multiplied, [inputs, units]; ones if
                 absent.
+            training: Whether gradients are computed.
 
         Returns:
             Outputs of the sorted rows, [batch, units].
@@ -133,8 +139,22 @@ class DomainBatch:
             products = values * self.broadcast(weights[:, :, 0])
             outputs = tf.reduce_sum(products, axis=1, keepdims=True)
         else:
-            outputs = grouped_matmul(values, weights, self._counts, self.num_domains, factor)
+            outputs = self._products(values, weights, factor, training)
         return outputs if bias is None else outputs + self.broadcast(bias)
+
+    def _products(
+        self, values: tf.Tensor, weights: tf.Tensor, factor: tf.Tensor | None, training: bool
+    ) -> tf.Tensor:
+        """Products of the sorted rows with their domains' kernels."""
+        return choose_dispatch(
+            lambda: dispatch(
+                values, weights if factor is None else weights * factor, self.segments
+            ),
+            lambda: grouped_matmul(values, weights, self._counts, self.num_domains, factor),
+            tf.shape(values)[0],
+            tf.size(self.present_domains),
+            training,
+        )
 
 
 def _sorted_order(domain: tf.Tensor, num_domains: int) -> tf.Tensor:

@@ -66,7 +66,7 @@ class DomainDense(SharedMeanLayer):
         else:
             kernel = self.gather_with_mean(domains, self.domain_kernel, training)
             bias = self.gather_with_mean(domains, self.domain_bias, training)
-        return self.activation(domains.dense(inputs, kernel, bias))
+        return self.activation(domains.dense(inputs, kernel, bias, training=training))
 
     def fold(self) -> None:
         """Computes the mean of the domains' weights once."""

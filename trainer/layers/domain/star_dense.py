@@ -60,11 +60,11 @@ class StarDense(DomainLayer):
         if self.folded is not None and not training:
             kernel = tf.cast(domains.gather(self.folded.kernel), inputs.dtype)
             bias = tf.cast(domains.gather(self.folded.bias), inputs.dtype)
-            return self.activation(domains.dense(inputs, kernel, bias))
+            return self.activation(domains.dense(inputs, kernel, bias, training=False))
         kernel = domains.gather(self.domain_kernel)
         bias = domains.gather(self.domain_bias) + self.bias
         factor = tf.convert_to_tensor(self.kernel)
-        return self.activation(domains.dense(inputs, kernel, bias, factor))
+        return self.activation(domains.dense(inputs, kernel, bias, factor, training=training))
 
     def domain_weights(self, domains: DomainBatch) -> tuple[tf.Tensor, tf.Tensor]:
         """Weights of the present domains (equation 5): W*, [present, c, units], and b*."""

@@ -71,7 +71,9 @@ class PackedNetwork:
     def __call__(self, values: tf.Tensor, domains: DomainBatch) -> tf.Tensor:
         """Computes the last layer's outputs [batch, units] of rows sorted by domain."""
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            values = domains.dense(values, domains.gather(kernel), domains.gather(bias))
+            values = domains.dense(
+                values, domains.gather(kernel), domains.gather(bias), training=False
+            )
             if layer + 1 < len(self.kernels):
                 values = self.activation(values)
         return values

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
+
+from trainer.keras import tf
 
 Operation = Literal['pooling', 'sum', 'broadcast', 'pruned_product']
 
@@ -14,6 +16,9 @@ _forced: ContextVar[bool | None] = ContextVar('forced path', default=None)
 
 # Share of pruned neurons from which a sparse product is faster than a product with zeros.
 SPARSE_FROM = 0.95
+
+# Rows per present domain up to which the sparse dispatch by domain is faster in inference.
+DISPATCH_ROWS = 2
 
 
 def uses_sparse(operation: Operation, *, training: bool = False, sparsity: float = 0.0) -> bool:
@@ -51,6 +56,38 @@ def uses_sparse(operation: Operation, *, training: bool = False, sparsity: float
         'broadcast': True,
         'pruned_product': sparsity >= SPARSE_FROM,
     }[operation]
+
+
+def choose_dispatch(
+    sparse: Callable[[], tf.Tensor],
+    dense: Callable[[], tf.Tensor],
+    rows: tf.Tensor,
+    domains: tf.Tensor,
+    training: bool,
+) -> tf.Tensor:
+    """Products of each row with its domain's matrix, by the faster path for the batch.
+
+    The sparse path, `trainer.layers.sparse.dispatch`, reads a domain's matrix once for each row
+    and needs neither sorted rows nor a loop over domains; the dense one, `grouped_matmul`,
+    reads it once for each domain, by products of slices or padded groups. In inference with at
+    most two rows per present domain, the dense path takes 0.8 to 1.2 times as long as the
+    sparse one at 20 domains and 1.0 to 2.3 times at 250 and 1,000; with more rows, 0.1 to 1.2
+    times. In training batches have more rows, and a choice at run time would put the gradients
+    of both paths into the graph: dense.
+
+    Args:
+        sparse: Computes the products by the sparse path.
+        dense: Computes the products by the dense path.
+        rows: Number of rows, a scalar.
+        domains: Number of present domains, a scalar.
+        training: Whether gradients are computed.
+    """
+    forced = _forced.get()
+    if forced is not None:
+        return sparse() if forced else dense()
+    if training:
+        return dense()
+    return tf.cond(rows <= DISPATCH_ROWS * domains, sparse, dense)
 
 
 @contextmanager
