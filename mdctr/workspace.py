@@ -25,8 +25,8 @@ def datasets_directory(workspace: str) -> str:
     return storage.join(workspace, 'datasets')
 
 
-def dataset_directory(workspace: str, name: str) -> str:
-    """The directory of all versions of the dataset of the configuration `name`.
+def check_name(name: str) -> None:
+    """Makes sure that the name of a configuration can be that of a directory.
 
     Raises:
         UserError: `name` is not a name but a path.
@@ -35,6 +35,15 @@ def dataset_directory(workspace: str, name: str) -> str:
         raise UserError(
             f'{name!r} is not the name of a configuration: use letters, digits, - and _.'
         )
+
+
+def dataset_directory(workspace: str, name: str) -> str:
+    """The directory of all versions of the dataset of the configuration `name`.
+
+    Raises:
+        UserError: `name` is not a name but a path.
+    """
+    check_name(name)
     return storage.join(datasets_directory(workspace), name)
 
 

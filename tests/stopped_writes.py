@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mdctr import storage
+from mdctr import leases, storage
 from mdctr.errors import UserError
 
 _TIMEOUT = 300.0
@@ -90,6 +90,17 @@ class StoppedProcess:
         """Waits for the end of the process; whether it was killed at the write."""
         self.process.join(_TIMEOUT)
         return self.process.exitcode == -signal.SIGKILL
+
+
+def with_short_leases(function: Callable[..., Any], *arguments: Any) -> None:
+    """Calls a function in a process whose leases expire soon after it is suspended."""
+    leases.lease.__wrapped__.__defaults__ = (False, None, 6.0)  # type: ignore[attr-defined]
+    function(*arguments)
+
+
+def environment() -> dict[str, str]:
+    """What a process that was started earlier needs to reach the object store."""
+    return {key: value for key, value in os.environ.items() if key.startswith('AWS_')}
 
 
 def count_writes(

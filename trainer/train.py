@@ -16,7 +16,7 @@ from trainer.data.base_rate import base_log_odds
 from trainer.data.examples import Examples
 from trainer.distributed.framework import DistributedFramework, join_cluster
 from trainer.export.load import WarmStart, build_or_warm_start
-from trainer.export.saved_model import export_model
+from trainer.export.saved_model import export_model, partial_export
 from trainer.frameworks import make_framework
 from trainer.frameworks.core.base import Framework
 from trainer.keras import keras
@@ -187,8 +187,10 @@ def _alone_in(run_directory: str) -> Iterator[None]:
         held = stack.enter_context(
             lease(path, f'trains {storage.name(run_directory)}', wait=True)
         )
-        for name in ('checkpoints', 'logs', 'export'):
-            stack.enter_context(storage.guard(storage.join(run_directory, name), held.check))
+        export = storage.join(run_directory, 'export')
+        others = [storage.join(run_directory, name) for name in ('checkpoints', 'logs')]
+        for directory in (*others, export, partial_export(export)):
+            stack.enter_context(storage.guard(directory, held.check))
         stack.enter_context(storage.reporting_errors(run_directory))
         yield
 

@@ -40,8 +40,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _list(arguments: argparse.Namespace) -> None:
     from mdctr import storage
     from mdctr.pushed_models import describe_versions
-    from mdctr.workspace import models_directory
+    from mdctr.workspace import check_name, models_directory
 
+    check_name(arguments.name)
     models = models_directory(arguments.workspace)
     with storage.reporting_errors(models):
         versions = describe_versions(models, arguments.name)
@@ -57,8 +58,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _rollback(arguments: argparse.Namespace) -> None:
-    from mdctr.workspace import models_directory
+    from mdctr.workspace import check_name, models_directory
     from trainer.export.rollback import rollback
 
+    check_name(arguments.name)
     models = models_directory(arguments.workspace)
     print(f'Pushed: {rollback(models, arguments.name, arguments.to)}')

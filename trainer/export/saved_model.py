@@ -31,6 +31,8 @@ from trainer.keras import tf
 from trainer.models.base import CTRModel
 from trainer.models.probability import probability
 
+_NAMES = 1_000_000  # more names than a run uses before its export
+
 
 def export_model(
     model: CTRModel | DomainSpecificModel,
@@ -73,6 +75,11 @@ def export_model(
     return directory
 
 
+def partial_export(directory: str) -> str:
+    """The local directory in which an export is written before it is renamed."""
+    return directory + '.exporting'
+
+
 @contextlib.contextmanager
 def _replacing(directory: str) -> Iterator[str]:
     """A local directory whose content replaces that of `directory` in the end.
@@ -85,7 +92,7 @@ def _replacing(directory: str) -> Iterator[str]:
             storage.remove_directory(directory)
             storage.upload(partial, directory, last=[MODEL_JSON])
         return
-    partial = directory + '.exporting'
+    partial = partial_export(directory)
     storage.remove_directory(partial)
     yield partial
     storage.remove_directory(directory)
@@ -102,6 +109,7 @@ def _write(
     trained_splits: Sequence[str],
 ) -> None:
     """Writes the export to a local directory."""
+    _advance_name_counter()
     dataset, manifest = examples.dataset, examples.manifest
     golden = make_golden_batch(examples)
     scores = _training_scores(model, golden, manifest.keep_negatives)
@@ -179,6 +187,18 @@ def _save_graph(
         )
     finally:
         model.unfold()
+
+
+def _advance_name_counter() -> None:
+    """Makes the names of the functions in the SavedModel independent of what was traced before.
+
+    They end in a counter of this process, and a run that resumes has traced fewer functions
+    than one that was not interrupted.
+    """
+    from tensorflow.python.framework import ops
+
+    while ops.uid() % _NAMES:
+        pass
 
 
 def _in_order(function: Any) -> list[tf.Variable]:

@@ -90,7 +90,7 @@ class Checkpoints:
     ) -> None:
         self._directory = directory
         if is_finished(directory):
-            storage.remove_directory(directory)
+            storage.remove(self._path(_RUN_JSON))  # first: without it, there is no run
         self._check(identity)
         self._scratch = Scratch(directory)
         self._scratch.download()
@@ -207,6 +207,7 @@ class Checkpoints:
         identity = _as_json(identity)
         stored = _identity_in(self._directory)
         if stored is None:
+            storage.remove_directory(self._directory)  # what is left of a finished run
             storage.write_json(self._path(_RUN_JSON), identity)
             return
         if stored != identity:

@@ -14,9 +14,8 @@ from tests.beam_jobs.build.versioned_dataset import (
     contents,
     extend,
     own_files,
-    with_short_leases,
 )
-from tests.stopped_writes import StoppedProcess, count_writes
+from tests.stopped_writes import StoppedProcess, count_writes, with_short_leases
 
 LOST_LEASE = 'This process lost the lease of .*: run the command again'
 OTHER_CAME_FIRST = (

@@ -5,7 +5,7 @@ import pyarrow as pa
 from beam_jobs.build.extend import extend_dataset
 from beam_jobs.build.pipeline import build_dataset
 from beam_jobs.config import CategoricalFeature, DatasetConfig, HistoryFeature, SplitConfig
-from mdctr import leases, storage
+from mdctr import storage
 from mdctr.dataset import open_dataset
 from tests.beam_jobs.log_in_memory import TableReader
 
@@ -86,9 +86,3 @@ def contents(version: str) -> dict[str, bytes]:
 def own_files(version: str) -> list[str]:
     """The files in the directory of a version."""
     return storage.list_files(version)
-
-
-def with_short_leases(function, *arguments) -> None:
-    """Calls a function in a process whose leases expire soon after it is suspended."""
-    leases.lease.__wrapped__.__defaults__ = (False, None, 6.0)
-    function(*arguments)

@@ -71,6 +71,15 @@ def test_a_dataset_must_be_extendable(folder, tmp_path, capsys):
     assert 'cannot be extended' in capsys.readouterr().err
 
 
+def test_a_split_whose_name_is_a_path_is_not_added(extended, capsys):
+    before = sorted(extended.rglob('*'))
+    assert extend(extended, '../../x', '2020-01-09', 'day-8.csv') == 2
+    assert "'../../x' is not a valid name of a split" in capsys.readouterr().err
+    leases = str(extended / 'runs' / 'datasets' / 'shops' / 'leases')
+    after = [path for path in sorted(extended.rglob('*')) if leases not in str(path)]
+    assert after == [path for path in before if leases not in str(path)]
+
+
 def test_extend_adds_days(extended):
     manifest = current_dataset(str(extended / 'runs'), 'shops').manifest
     assert sum(manifest.splits['next'].examples.values()) == 300

@@ -8,7 +8,7 @@ import pytest
 from mdctr import storage
 from mdctr.exported_model import model_digest, write_model_json
 from mdctr.pushed_models import complete_versions, read_push_record
-from tests.stopped_writes import StoppedProcess, count_writes
+from tests.stopped_writes import StoppedProcess, count_writes, environment
 from trainer.export import push as push_module
 from trainer.export.push import push
 from trainer.export.rollback import rollback
@@ -43,11 +43,6 @@ def write_evaluation(directory: str, model: str, pushed: str | None) -> str:
         },
     )
     return directory
-
-
-def environment() -> dict[str, str]:
-    """What a process that was started earlier needs to reach the object store."""
-    return {key: value for key, value in os.environ.items() if key.startswith('AWS_')}
 
 
 def push_unchecked(

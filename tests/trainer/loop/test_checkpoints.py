@@ -131,6 +131,24 @@ def test_a_full_disk_is_one_sentence(dataset, tmp_path):
         train(dataset, str(tmp_path / 'run'), CONFIG)
 
 
+def test_a_finished_run_that_was_removed_in_part_is_no_run(dataset, tmp_path, monkeypatch):
+    run = str(tmp_path / 'run')
+    train(dataset, run, CONFIG)
+
+    def remove_in_part(directory):
+        storage.remove(storage.join(directory, 'finished'))
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, 'remove_directory', remove_in_part)
+        with pytest.raises(Killed):
+            train(dataset, run, CONFIG)
+    assert glob.glob(os.path.join(run, 'checkpoints', 'ckpt-*.index'))
+    other = train(dataset, str(tmp_path / 'other'), CONFIG.replace(seed=2))
+    again = train(dataset, run, CONFIG.replace(seed=2))
+    np.testing.assert_array_equal(scores_of(again), scores_of(other))
+
+
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
     """Makes an empty scratch directory, as another machine has."""
