@@ -250,6 +250,9 @@ class SamplingConfig(Settings):
         return self
 
 
+# Settings that no byte of a dataset depends on: where the log is, and when to warn of its size.
+NO_CONTENT = ('inputs', 'in_memory_gb')
+IN_MEMORY_GB = 4.0
 RANDOM = ('user', 'inputs')  # kinds of splits that may mix earlier and later rows
 
 
@@ -369,7 +372,7 @@ class DatasetConfig(Settings):
         description='Number of buckets that users are hashed to; a worker holds one at a time.',
     )
     in_memory_gb: float = Field(
-        default=4.0,
+        default=IN_MEMORY_GB,
         ge=0,
         description='Gigabytes of raw log above which a build without `--runner` warns, since '
         'it holds the rows in memory, compressed.',

@@ -55,13 +55,21 @@ class Dataset:
         """Whether there is a vocabulary called `name`."""
         return _vocabulary_file(name) in self.manifest.files
 
+    def read_file(self, name: str) -> bytes:
+        """The contents of a file of the dataset, such as `statistics/train.pb`.
+
+        Raises:
+            UserError: The file is missing, or has changed since it was built.
+        """
+        return read_checked(self.path(name), self._record(name))
+
     def vocabulary_bytes(self, name: str) -> bytes:
         """The file of the vocabulary called `name`: one value a line.
 
         Raises:
             UserError: The file is missing, or has changed since it was built.
         """
-        return read_checked(self.path(_vocabulary_file(name)), self._record(name))
+        return self.read_file(_vocabulary_file(name))
 
     def vocabulary(self, name: str) -> list[str]:
         """The values of the vocabulary called `name`; the value at index n has the id n + 1.
@@ -81,7 +89,7 @@ class Dataset:
         """
         path = self.path(_vocabulary_file(name))
         if not storage.is_url(path):
-            check_contents(path, self._record(name))
+            check_contents(path, self._record(_vocabulary_file(name)))
             return path
         copy = os.path.join(_scratch().name, self.manifest.fingerprint, f'{name}.txt')
         storage.write_bytes(copy, self.vocabulary_bytes(name))
@@ -115,8 +123,7 @@ class Dataset:
             if name.startswith(prefix) and storage.name(name).startswith('part-')
         ]
 
-    def _record(self, vocabulary: str) -> FileRecord:
-        name = _vocabulary_file(vocabulary)
+    def _record(self, name: str) -> FileRecord:
         record = self.manifest.files.get(name)
         if record is None:
             raise UserError(

@@ -157,7 +157,7 @@ class Manifest:
         keep_negatives: Share of the negatives that down-sampling kept, else 1.
         seed: Random seed.
         source: Reader, inputs and their sizes and checksums.
-        config: The `dataset` section.
+        config: The `dataset` section, without `in_memory_gb`.
         known_domains: In a dataset that grows, `num_domains` as of the end of each training
             split; otherwise empty.
         extends: Fingerprints of the datasets that this one extends, the first one first.

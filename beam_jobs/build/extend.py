@@ -25,7 +25,7 @@ from beam_jobs.build.job import EarlierRows, Extension, Job
 from beam_jobs.build.make_manifest import make_manifest
 from beam_jobs.build.pipeline import complete, run_job
 from beam_jobs.build.staging import lookup_path
-from beam_jobs.config import DatasetConfig
+from beam_jobs.config import IN_MEMORY_GB, DatasetConfig
 from beam_jobs.features.lookup import Lookup
 from mdctr import storage
 from mdctr.dataset import Dataset, open_dataset
@@ -49,6 +49,7 @@ def extend_dataset(
     beam_args: Sequence[str] = (),
     progress: bool = True,
     reader: Any = None,
+    in_memory_gb: float = IN_MEMORY_GB,
 ) -> Dataset:
     """Builds a version with everything in the current one and one more split.
 
@@ -64,6 +65,8 @@ def extend_dataset(
         beam_args: See `build_dataset`.
         progress: See `build_dataset`.
         reader: See `build_dataset`.
+        in_memory_gb: Gigabytes of these days' log above which there is a warning without a
+            runner; see `DatasetConfig.in_memory_gb`.
 
     Returns:
         The new version. Its row counts are sums; its fingerprint is computed from that of the
@@ -77,7 +80,7 @@ def extend_dataset(
     with storage.reporting_errors(directory), _extending(directory):
         base = open_dataset(directory)
         manifest = base.manifest
-        config = _read_config(base).replace(inputs=inputs)
+        config = _read_config(base).replace(inputs=inputs, in_memory_gb=in_memory_gb)
         if reader is None:
             from beam_jobs.readers import make_reader
 

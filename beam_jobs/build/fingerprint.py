@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from beam_jobs.config import DatasetConfig
+from beam_jobs.config import NO_CONTENT, DatasetConfig
 from beam_jobs.readers.by_split import SplitReader
 from beam_jobs.readers.raw_files import base_name, checksum
 from mdctr import storage
@@ -41,9 +41,7 @@ def describe_source(config: DatasetConfig, reader: Any) -> dict[str, Any]:
 
 def fingerprint_of(config: DatasetConfig, source: dict[str, Any]) -> str:
     """Equal for equal raw data, configuration and `BUILD_VERSION`, wherever the data is."""
-    settings = to_mapping(config)
-    for key in ('inputs', 'in_memory_gb'):  # no byte depends on them
-        del settings[key]
+    settings = {k: v for k, v in to_mapping(config).items() if k not in NO_CONTENT}
     parts = json.dumps([settings, source, BUILD_VERSION], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 

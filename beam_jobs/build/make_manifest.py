@@ -9,7 +9,7 @@ from beam_jobs.build.bucket_report import BucketReport, total_report
 from beam_jobs.build.job import Job
 from beam_jobs.build.plan import Plan
 from beam_jobs.build.staging import log_summary_path
-from beam_jobs.config import RANDOM
+from beam_jobs.config import RANDOM, DatasetConfig
 from mdctr import storage
 from mdctr.file_records import FileRecord, record_files
 from mdctr.manifest import Domain, Manifest, Rows, Split, split_directory
@@ -74,7 +74,7 @@ def make_manifest(job: Job, name: str, fingerprint: str, source: dict[str, Any])
         config.sampling.keep_negatives,
         config.seed,
         source,
-        json.loads(json.dumps(to_mapping(config))),
+        _recorded(config),
         plan.known_domains,
         negative_candidates=_negative_candidates(job, plan),
     )
@@ -102,6 +102,12 @@ def with_file_records(job: Job, manifest: Manifest) -> Manifest:
         for name, digest in digests.items()
     }
     return dataclasses.replace(manifest, files=manifest.files | dict(sorted(records.items())))
+
+
+def _recorded(config: DatasetConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps(to_mapping(config)))
+    del settings['in_memory_gb']  # says nothing about the dataset
+    return settings
 
 
 def _negative_candidates(job: Job, plan: Plan) -> dict[str, Literal['appeared', 'all']]:

@@ -8,10 +8,8 @@ import pyarrow.parquet as pq
 
 from beam_jobs.build.statistics import sample_path
 from beam_jobs.validation.intervals import Floats, Ints
-from mdctr import storage
 from mdctr.dataset import Dataset
 from mdctr.days import days_of
-from mdctr.errors import UserError
 
 EMPTY = -1  # in the place of the ids of an empty list
 
@@ -88,19 +86,11 @@ def read_sample(dataset: Dataset, split: str) -> Sample:
         split: Name of the split.
 
     Raises:
-        UserError: The dataset has no sample of the split.
+        UserError: The dataset has no sample of the split, or it has changed since it was built.
     """
-    manifest, path = dataset.manifest, dataset.path(sample_path('', split))
-    try:
-        with storage.open_file(path) as file:
-            table = pq.read_table(file).combine_chunks()
-    except FileNotFoundError:
-        raise UserError(
-            f'The dataset {dataset} has no sample of the split {split} '
-            f'({storage.name(path)} is missing): build the dataset again.'
-        ) from None
-    except pa.ArrowException:
-        raise UserError(f'{path} does not contain rows: build the dataset again.') from None
+    manifest = dataset.manifest
+    content = dataset.read_file(sample_path('', split))
+    table = pq.read_table(pa.BufferReader(content)).combine_chunks()
     columns = {name: table[name].chunk(0) for name in table.column_names}
     single = {
         name: columns[name].flatten().to_numpy()

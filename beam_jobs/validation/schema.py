@@ -24,23 +24,14 @@ def read_statistics(
         split: Name of the split.
 
     Raises:
-        UserError: The dataset has no statistics of the split.
+        UserError: The dataset has no statistics of the split, or they have changed since it was
+            built.
     """
-    from google.protobuf.message import DecodeError
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    path = dataset.path(statistics_path('', split))
-    try:
-        read = statistics_pb2.DatasetFeatureStatisticsList.FromString(storage.read_bytes(path))
-        return {OVERALL: read.datasets[0], **{of.name: of for of in read.datasets}}
-    except FileNotFoundError:
-        raise UserError(
-            f'The dataset {dataset} has no statistics of the split {split}: build it again.'
-        ) from None
-    except (ValueError, IndexError, DecodeError):
-        raise UserError(
-            f'{path} does not contain statistics: build the dataset again.'
-        ) from None
+    content = dataset.read_file(statistics_path('', split))
+    read = statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+    return {OVERALL: read.datasets[0], **{of.name: of for of in read.datasets}}
 
 
 def make_schema(

@@ -8,7 +8,7 @@ as going day by day, and a period that was killed finds its dataset unchanged.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from beam_jobs.config import DatasetConfig
+from beam_jobs.config import NO_CONTENT, DatasetConfig
 from beam_jobs.evaluation.config import EvaluateConfig
 from components.continual.attempt import Attempt, plan
 from components.continual.config import by_day
@@ -165,6 +165,7 @@ def _add(context: ContinualContext, raw: RawLog, day: str, beam_args: Sequence[s
         raw.inputs(day),
         cache_directory(context.workspace),
         beam_args=beam_args,
+        in_memory_gb=raw.config.in_memory_gb,
     )
 
 
@@ -213,7 +214,7 @@ def _check_settings(context: ContinualContext, config: DatasetConfig) -> None:
     differing = [
         key
         for key in DatasetConfig.model_fields
-        if key not in ('inputs', 'in_memory_gb') and getattr(built, key) != getattr(config, key)
+        if key not in NO_CONTENT and getattr(built, key) != getattr(config, key)
     ]
     if differing:
         raise UserError(

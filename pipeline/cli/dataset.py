@@ -163,6 +163,7 @@ def _extend(arguments: argparse.Namespace) -> None:
         arguments.inputs,
         cache_directory(arguments.workspace),
         beam_args=arguments.beam_args,
+        in_memory_gb=config.dataset.in_memory_gb,
     )
     examples = sum(extended.manifest.splits[arguments.split].examples.values())
     print(

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from beam_jobs.build.extend import extend_dataset
 from beam_jobs.build.fingerprint import fingerprint_of
 from beam_jobs.build.log_summary import LogSummary
 from beam_jobs.build.pipeline import build_dataset
@@ -113,6 +114,18 @@ def test_a_log_that_fits_or_has_an_engine_gives_no_warning(caplog, size, beam_ar
     assert not caplog.records
 
 
-def test_the_limit_of_the_warning_keeps_the_fingerprint(tmp_path):
+def test_the_limit_of_the_warning_is_no_part_of_the_dataset(tmp_path):
     one, other = (_config(tmp_path, in_memory_gb=limit) for limit in (1, 2))
     assert fingerprint_of(one, {}) == fingerprint_of(other, {})
+    assert 'in_memory_gb' not in _build(tmp_path, one).config
+
+
+def test_an_added_log_that_is_large_for_one_process_names_the_engines(tmp_path, caplog):
+    config = _config(tmp_path, extendable=True)
+    _build(tmp_path, config)
+    later = tmp_path / 'later.csv'
+    later.write_text('user_id,item_id,shop,timestamp,click,tags\nu1,101,s,172800,0,a;b\n')
+    day = '1970-01-03'
+    directory = str(tmp_path / 'data')
+    extend_dataset(directory, day, (day, day), [str(later)], '', in_memory_gb=0.0)
+    assert [r for r in caplog.records if '--runner' in r.getMessage()]

@@ -1,18 +1,19 @@
 """Validation of tiny datasets, sound and spoiled in one way each."""
 
 import os
+import pathlib
 import re
 
 import numpy as np
 import pytest
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from beam_jobs.build.statistics import sample_path
+from beam_jobs.build.statistics import sample_path, statistics_path
 from beam_jobs.validation.config import DataValidationConfig
 from beam_jobs.validation.validate import validate_dataset
 from mdctr.errors import UserError
 from mdctr.settings import parse
-from tests.beam_jobs.tiny_dataset import ITEMS, make_rows, write_dataset, write_statistics
+from tests.beam_jobs.tiny_dataset import ITEMS, make_rows, write_dataset
 
 CONFIG = DataValidationConfig()
 
@@ -221,18 +222,25 @@ def test_what_is_not_there(tmp_path, splits, config, message):
         validate(tmp_path, splits, config)
 
 
-def test_statistics_that_are_missing_or_broken(tmp_path, splits):
-    dataset = write_dataset(tmp_path / 'dataset', splits)
-    with pytest.raises(UserError, match='no statistics of the split train'):
-        validate_dataset(dataset, str(tmp_path / 'out'), CONFIG)
-    (tmp_path / 'dataset' / 'statistics').mkdir()
-    (tmp_path / 'dataset' / 'statistics' / 'train.pb').write_bytes(b'\xff\xff')
-    with pytest.raises(UserError, match='does not contain statistics'):
-        validate_dataset(dataset, str(tmp_path / 'out'), CONFIG)
-    write_statistics(dataset, 'train', make_rows(30))
-    write_statistics(dataset, 'test', make_rows(30))
+def test_statistics_that_are_missing(tmp_path, splits):
+    with pytest.raises(UserError, match='does not list statistics/train.pb: build it again'):
+        validate_dataset(
+            write_dataset(tmp_path / 'without', splits), str(tmp_path / 'out'), CONFIG
+        )
+    dataset = write_dataset(tmp_path / 'dataset', splits, statistics=True)
     os.remove(sample_path(dataset, 'test'))
-    with pytest.raises(UserError, match='no sample of the split test'):
+    with pytest.raises(UserError, match=r'test.parquet is damaged \(it is missing\)'):
         validate_dataset(dataset, str(tmp_path / 'out'), CONFIG)
     with pytest.raises(UserError, match='not contain a complete dataset'):
         validate_dataset(str(tmp_path / 'none'), str(tmp_path / 'out'), CONFIG)
+
+
+@pytest.mark.parametrize('path_of', [statistics_path, sample_path])
+def test_statistics_and_samples_with_a_changed_byte_are_not_used(tmp_path, splits, path_of):
+    dataset = write_dataset(tmp_path / 'dataset', splits, statistics=True)
+    changed = pathlib.Path(path_of(dataset, 'test'))
+    content = bytearray(changed.read_bytes())
+    content[content.index(b'user_id')] ^= 1  # can still be read, as another feature
+    changed.write_bytes(content)
+    with pytest.raises(UserError, match=f'{changed.name} is damaged .its contents have'):
+        validate_dataset(dataset, str(tmp_path / 'out'), CONFIG)
