@@ -179,9 +179,10 @@ def _earlier_rows(base: Dataset, first_day: str, utc_offset: float) -> list[Earl
     for name in manifest.files:
         kind, *split, file = name.split('/')
         if kind == 'log':
-            path = base.path(name)
-            check_size(path, manifest.files[name])
-            rows.append(EarlierRows(int(file.split('.')[0]), path, ends[''.join(split)]))
+            path, record = base.path(name), manifest.files[name]
+            check_size(path, record)
+            bucket = int(file.split('.')[0])
+            rows.append(EarlierRows(bucket, path, record, ends[''.join(split)]))
     return rows
 
 

@@ -11,6 +11,7 @@ from beam_jobs.rows.splits import TRAIN
 from beam_jobs.runner import report_user_errors
 from mdctr import storage
 from mdctr.dataset import open_dataset
+from mdctr.file_records import FileRecord
 from mdctr.manifest import Feature, read_vocabulary
 
 
@@ -20,12 +21,14 @@ class EarlierRows(NamedTuple):
     Attributes:
         bucket: Number of the bucket.
         path: File of the rows, sorted.
+        record: Its size and SHA-256.
         end: Timestamp from which on its rows do not count. They were in no split, and came
             again with the days of a split that was added later.
     """
 
     bucket: int
     path: str
+    record: FileRecord
     end: float
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.arrow_files import read_arrow, write_arrow
+from beam_jobs.arrow_files import read_checked_arrow, write_arrow
 from beam_jobs.build.assemble import Context, write_examples
 from beam_jobs.build.bucket_counts import bucket_summaries, feature_summaries, growth_summaries
 from beam_jobs.build.job import Job
@@ -137,7 +137,7 @@ class SortBucket(beam.DoFn):
         if config.extendable:
             new = encode_texts(decode_texts(table.filter(pa.array(~earlier))))
             if new.num_rows:
-                write_arrow(self._job.log_path(bucket), new)
+                write_arrow(self._job.log_path(bucket), new, compressed=True)
         for summary in self._feature_summaries(table, splits, earlier & selected):
             yield beam.pvalue.TaggedOutput('summaries', (summary.key, summary))
         for summary in bucket_summaries(bucket, table, duplicates, splits.names, self._job):
@@ -185,7 +185,7 @@ class SortBucket(beam.DoFn):
             table.filter(pc.less(table['timestamp'], log.end))
             for log in extension.log
             if log.path in files
-            for table in [read_arrow(log.path)]
+            for table in [read_checked_arrow(log.path, log.record)]
         ]
         return with_earlier(rows, earlier)
 

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from beam_jobs.build.extend import extend_dataset
@@ -83,6 +85,30 @@ def test_files_of_earlier_days_are_those_of_the_earlier_version(tmp_path):
     added = {name.split('/')[0] for name in os.listdir(extended.directory)}
     assert added == {'examples', 'log', 'manifest.json', 'statistics'}
     assert base.verify() < extended.verify()
+
+
+def test_the_rows_that_are_kept_are_compressed(tmp_path):
+    kept = build(tmp_path / 'base', parts()[0])
+    base = open_dataset(str(tmp_path / 'base'))
+    tables = {
+        name: pa.ipc.open_file(base.path(name)).read_all()
+        for name in kept.files
+        if name.startswith('log/')
+    }
+    stored = sum(kept.files[name].size for name in tables)
+    assert stored < 0.7 * sum(table.nbytes for table in tables.values())
+
+
+def test_kept_rows_with_a_changed_byte_are_not_used(tmp_path):
+    first, last = parts()
+    kept = build(tmp_path / 'base', first)
+    base = open_dataset(str(tmp_path / 'base'))
+    changed = Path(base.path(next(name for name in kept.files if name.startswith('log/'))))
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    with pytest.raises(UserError, match=f'{changed.name} is damaged .its contents have'):
+        extend(tmp_path / 'base', tmp_path / 'base', last)
 
 
 def test_extending_in_place_day_after_day(tmp_path):
