@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.python.saved_model import loader_impl
 
 from mdctr.dataset import open_dataset
 from pipeline.cli.main import main
@@ -19,11 +20,13 @@ from tests.pipeline.own_log import write_config, write_log
 from tests.trainer.trainer_dataset import build_any, write_dataset
 from trainer.config import ModelConfig, TrainConfig
 from trainer.data.examples import Examples
-from trainer.export.golden import read_golden
+from trainer.export.golden import read_golden, write_golden
 from trainer.export.saved_model import export_model
 from trainer.keras import keras, tf
+from trainer.layers.sparse.paths import SPARSE_FROM, forced_path
 from trainer.loop.step import TrainStep
 from trainer.models import MODELS
+from trainer.models.base import CTRModel
 from trainer.optimizers.row_wise import make_optimizer
 
 HERE = Path(__file__).parent
@@ -108,29 +111,104 @@ def test_the_pushed_model(class_path, tmp_path):
     assert found <= TOLERANCE
 
 
-def test_every_model_of_the_registry(class_path, dataset, tmp_path):
-    """One Java process scores all of them: they use different operations."""
-    for name in MODELS:
-        keras.utils.set_random_seed(1)
-        examples = Examples(open_dataset(dataset), 'train')
-        config = TrainConfig(model=ModelConfig(name=name, embedding_dim=4, hidden_units=[8, 4]))
-        model = build_any(examples.manifest, config.model)
-        step = TrainStep(model, make_optimizer('adam', 0.01))
-        for batch in examples.epoch(0, 64, model.batches):
-            step({key: tf.constant(value) for key, value in batch.items()})
-        export_model(
-            model, str(tmp_path / name), examples, config, {'overall': {'auc': 0.5}}, 1
-        )
-        keras.backend.clear_session()
-    directories = [tmp_path / name for name in MODELS]
+def export_trained(dataset: str, directory: Path, config: ModelConfig) -> CTRModel:
+    """Exports a model after an epoch of training; returns it."""
+    keras.utils.set_random_seed(1)
+    examples = Examples(open_dataset(dataset), 'train')
+    model = build_any(examples.manifest, config)
+    step = TrainStep(model, make_optimizer('adam', 0.01))
+    for batch in examples.epoch(0, 64, model.batches):
+        step({key: tf.constant(value) for key, value in batch.items()})
+    if 'pruner_inputs' in config.options:
+        prune_most(model)
+    metrics = {'overall': {'auc': 0.5}}
+    export_model(model, str(directory), examples, TrainConfig(model=config), metrics, 1)
+    return model
+
+
+def prune_most(model: CTRModel) -> None:
+    """Makes the pruners of an AdaSparse keep one neuron in 25, the same for all domains."""
+    for pruner in model.pruners.values():
+        kept = np.arange(pruner.bias.shape[0]) % 25 == 0
+        pruner.bias.assign(np.where(kept, 3.0, -100.0))
+
+
+def check_all(class_path: str, directories: list[Path]) -> None:
+    """Compares the scores of one Java process with those of Python for every directory."""
+    scores = scores_by_java(class_path, directories)
     found = {
-        directory.name: difference(directory, scores)
-        for directory, scores in zip(
-            directories, scores_by_java(class_path, directories), strict=True
-        )
+        directory.name: difference(directory, each)
+        for directory, each in zip(directories, scores, strict=True)
     }
     print()
     for name, value in found.items():
         print(f'{name}: largest difference {value:.1e}')
-    assert len(found) == len(MODELS)
     assert max(found.values()) <= TOLERANCE, found
+
+
+def sparse_products(directory: Path) -> int:
+    """Number of `tf.sparse` products in the functions of a SavedModel."""
+    saved = loader_impl.parse_saved_model(str(directory))
+    functions = saved.meta_graphs[0].graph_def.library.function
+    return sum(
+        node.op == 'SparseTensorDenseMatMul'
+        for function in functions
+        for node in function.node_def
+    )
+
+
+def test_every_model_of_the_registry(class_path, dataset, tmp_path):
+    """They use different operations."""
+    for name in MODELS:
+        config = ModelConfig(name=name, embedding_dim=4, hidden_units=[8, 4])
+        export_trained(dataset, tmp_path / name, config)
+        keras.backend.clear_session()
+    check_all(class_path, [tmp_path / name for name in MODELS])
+
+
+def test_variants_of_the_papers(class_path, dataset, tmp_path):
+    variants = {
+        'hamur-large': ModelConfig(
+            name='hamur', hidden_units=[16, 16, 8, 8, 8, 4, 4], options={'adapters': 2}
+        ),
+        'adasparse-dlrm': ModelConfig(
+            name='adasparse', hidden_units=[8, 4], options={'backbone': 'dlrm'}
+        ),
+    }
+    for name, config in variants.items():
+        export_trained(dataset, tmp_path / name, config)
+        keras.backend.clear_session()
+    check_all(class_path, [tmp_path / name for name in variants])
+
+
+def test_pruned_layers_as_sparse_products(class_path, dataset, tmp_path):
+    options = {'pruner_inputs': 'domain', 'activation': 'tanh'}
+    config = ModelConfig(name='adasparse', hidden_units=[50, 50], options=options)
+    model = export_trained(dataset, tmp_path / 'pruned', config)
+    model.fold()
+    assert min(model.sparsity.values()) >= SPARSE_FROM
+    with forced_path(sparse=False):
+        export_trained(dataset, tmp_path / 'dense', config)
+    layers = len(model.hidden) + 1
+    assert sparse_products(tmp_path / 'pruned') >= sparse_products(tmp_path / 'dense') + layers
+    check_all(class_path, [tmp_path / 'pruned', tmp_path / 'dense'])
+
+
+def test_dispatch_of_few_rows_per_domain(class_path, tmp_path):
+    """A request with one row of each domain goes through the sparse dispatch."""
+    domains, dataset = 20, str(tmp_path / 'many')
+    rows = {split: dict.fromkeys(range(1, domains + 1), 9) for split in ('train', 'validation')}
+    write_dataset(dataset, rows, domains=domains)
+    names = ('star', 'shared_bottom')
+    for name in names:
+        config = ModelConfig(name=name, embedding_dim=4, hidden_units=[8, 4])
+        export_trained(dataset, tmp_path / name, config)
+        inputs, scores = read_golden(str(tmp_path / name))
+        assert len(set(inputs['domain'][:domains])) == domains
+        write_golden(
+            str(tmp_path / name),
+            {key: values[:domains] for key, values in inputs.items()},
+            scores[:domains],
+        )
+        assert sparse_products(tmp_path / name)
+    check_all(class_path, [tmp_path / name for name in names])
