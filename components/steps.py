@@ -6,6 +6,7 @@ of these functions.
 """
 
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from components.metric_artifacts import domain_table, log_metrics
 from components.step import step
 from mdctr import storage
 from mdctr.errors import UserError
+from mdctr.exported_model import model_digest
+from mdctr.leases import lease
 from mdctr.workspace import (
     cache_directory,
     dataset_directory,
@@ -36,9 +39,12 @@ from mdctr.workspace import (
 if TYPE_CHECKING:
     from kfp import dsl
 
+    from beam_jobs.evaluation.config import EvaluateConfig
+    from mdctr.dataset import Dataset
     from mdctr.manifest import Manifest
 
 _MAX_ANOMALIES = 50
+log = logging.getLogger(__name__)
 
 
 def preprocess_step(
@@ -101,11 +107,14 @@ def validate_step(
     with step(workspace, validation):
         from beam_jobs.validation.config import DataValidationConfig
         from beam_jobs.validation.validate import validate_dataset
+        from mdctr.dataset import open_dataset
         from mdctr.settings import parse
 
         settings = parse(DataValidationConfig, json.loads(config), 'the parameter config')
-        directory = validation_directory(workspace, name, validation.uri)
-        result = validate_dataset(read_dataset(dataset), directory, settings)
+        opened = open_dataset(read_dataset(dataset))
+        fingerprint = opened.manifest.fingerprint
+        directory = validation_directory(workspace, name, fingerprint, settings)
+        result = validate_dataset(opened, directory, settings)
         report_path = storage.join(directory, 'report.html')
         copy_file(report_path, report)
         write_location(validation, directory_location(directory))
@@ -195,26 +204,63 @@ def evaluate_step(
     report: 'dsl.HTML',
     table: 'dsl.Markdown',
 ) -> None:
-    """Evaluates the model against the pushed one; a retry reuses a finished evaluation."""
+    """Evaluates the model against the pushed one, or reuses an evaluation."""
     with step(workspace, evaluation):
         from beam_jobs.evaluation.config import EvaluateConfig
-        from beam_jobs.evaluation.evaluate import evaluate
-        from mdctr.pushed_models import all_versions
+        from mdctr.dataset import open_dataset
         from mdctr.settings import parse
 
         settings = parse(EvaluateConfig, json.loads(config), 'the parameter config')
-        exported = read_model(model)
-        directory = evaluation_directory(exported, evaluation.uri)
-        if not storage.exists(storage.join(directory, 'metrics.json')):
-            evaluate(
-                read_dataset(dataset),
-                exported,
-                directory,
-                settings,
-                pushed=all_versions(models_directory(workspace), name),
-                beam_args=beam_args,
-            )
+        directory = _evaluate(
+            open_dataset(read_dataset(dataset)),
+            read_model(model),
+            models_directory(workspace),
+            name,
+            settings,
+            beam_args,
+        )
         describe_evaluation(directory, evaluation, metrics, report, table)
+
+
+def _evaluate(
+    dataset: 'Dataset',
+    model: str,
+    models: str,
+    name: str,
+    config: 'EvaluateConfig',
+    beam_args: list[str],
+) -> str:
+    """Evaluates a model unless that has been done; returns the directory of the evaluation.
+
+    A model that is served already is not compared with itself if it was evaluated before it was
+    pushed.
+    """
+    from beam_jobs.evaluation.evaluate import evaluate
+    from mdctr.pushed_models import all_versions, complete_versions
+
+    digest = model_digest(model)
+    pushed = [model_digest(version) for version in complete_versions(models, name)]
+    others = [each for each in dict.fromkeys(pushed) if each != digest]
+    fingerprint = dataset.manifest.fingerprint
+    directory = evaluation_directory(model, fingerprint, config, others)
+
+    def is_evaluated() -> bool:
+        try:
+            values = storage.read_json(storage.join(directory, 'metrics.json'))
+        except (FileNotFoundError, ValueError):
+            return False
+        compared = (values['pushed'] or {}).get('digest')
+        served = pushed[0] if pushed else None
+        return served in (compared, digest)
+
+    if is_evaluated():
+        log.info('Reusing the evaluation %s.', directory)
+        return directory
+    activity = f'evaluates {storage.name(storage.parent(model))}'
+    with lease(directory + '.lease', activity, wait=True, protects=directory):
+        if not is_evaluated():
+            evaluate(dataset, model, directory, config, all_versions(models, name), beam_args)
+    return directory
 
 
 def describe_evaluation(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import mdctr
 from mdctr import storage
 from mdctr.errors import UserError
+from mdctr.exported_model import model_digest
 
 if TYPE_CHECKING:
     from mdctr.dataset import Dataset
@@ -63,25 +65,31 @@ def models_directory(workspace: str) -> str:
     return storage.join(workspace, 'models')
 
 
-def validation_directory(workspace: str, name: str, task: str) -> str:
-    """The directory in which a pipeline run validates the dataset of a configuration.
+def validation_directory(workspace: str, name: str, fingerprint: str, config: Any) -> str:
+    """The directory in which a dataset is validated.
 
     Args:
         workspace: Directory of the workspace.
         name: Name of the configuration.
-        task: Text that identifies the task of the run, such as the URI of one of its outputs.
+        fingerprint: Fingerprint of the dataset.
+        config: Settings of the validation.
     """
-    return storage.join(workspace, 'validations', name, _short_digest(task))
+    return storage.join(workspace, 'validations', name, _identity(fingerprint, config))
 
 
-def evaluation_directory(model: str, task: str) -> str:
+def evaluation_directory(
+    model: str, fingerprint: str, config: Any, compared: Sequence[str]
+) -> str:
     """The directory in which a pipeline run evaluates a model, next to the model.
 
     Args:
         model: Directory of the exported model.
-        task: As for `validation_directory`.
+        fingerprint: Fingerprint of the dataset.
+        config: Settings of the evaluation.
+        compared: Digests of the pushed models that it can be compared with.
     """
-    return storage.join(storage.parent(model), 'evaluations', _short_digest(task))
+    identity = _identity([fingerprint, model_digest(model), *compared], config)
+    return storage.join(storage.parent(model), 'evaluations', identity)
 
 
 def run_directory(workspace: str, name: str, data: str, config: Any, number: int) -> str:
@@ -96,13 +104,14 @@ def run_directory(workspace: str, name: str, data: str, config: Any, number: int
         config: Training settings.
         number: Number of the run, from 1.
     """
-    from mdctr.settings import to_mapping
-
-    identity = json.dumps([data, to_mapping(config), mdctr.__version__], sort_keys=True)
     method = re.sub(r'[^\w-]', '_', f'{config.model.name}-{config.framework}')
-    run = f'{method}-{_short_digest(identity)}-{number}'
+    run = f'{method}-{_identity(data, config)}-{number}'
     return storage.join(workspace, 'training', name, run)
 
 
-def _short_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _identity(data: str | list[str], config: Any) -> str:
+    """A short digest of data, settings and the version of mdctr."""
+    from mdctr.settings import to_mapping
+
+    identity = json.dumps([data, to_mapping(config), mdctr.__version__], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]

@@ -1,6 +1,7 @@
 """An object store on this machine for tests: moto's S3 server and an empty bucket."""
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ def s3_server() -> Iterator[str]:
     """The URL of a server that speaks S3, on this machine."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger('werkzeug').setLevel(logging.WARNING)  # it logs every request
     server = ThreadedMotoServer('127.0.0.1', 0)
     server.start()
     host, port = server.get_host_and_port()

@@ -143,7 +143,7 @@ def _print_validation(
     from mdctr.workspace import validation_directory
 
     manifest = dataset.manifest
-    output = validation_directory(workspace, manifest.name, manifest.fingerprint)
+    output = validation_directory(workspace, manifest.name, manifest.fingerprint, settings)
     validation = validate_dataset(dataset, output, settings)
     report = storage.join(output, 'report.html')
     if validation.anomalies:

@@ -8,11 +8,18 @@ from tests import yaml_files
 
 
 def write_log(path: pathlib.Path, rows: int = 6000, seed: int = 0, bad: int = 0) -> None:
-    """Six days of clicks in three shops; users like items of their own parity."""
+    """Writes `log_lines` and as many `bad` rows as CSV."""
+    lines = log_lines(rows, seed)
+    lines += [f'u1,i1,books,{1577836800 + n},maybe,30,a' for n in range(bad)]
+    path.write_text('\n'.join(lines) + '\n')
+
+
+def log_lines(rows: int, seed: int = 0, days: int = 6) -> list[str]:
+    """Days of clicks in three shops in order of time; users like items of their own parity."""
     draw = np.random.default_rng(seed)
     user, item = draw.integers(0, 60, rows), draw.integers(0, 40, rows)
     shop = draw.choice(['books', 'music', 'toys'], rows, p=[0.6, 0.3, 0.1])
-    time = np.sort(draw.integers(0, 6 * 86400, rows)) + 1577836800  # 2020-01-01
+    time = np.sort(draw.integers(0, days * 86400, rows)) + 1577836800  # 2020-01-01
     liked = (user % 2 == item % 2) * 1.6 - 1.2 + (shop == 'toys') * 0.5
     click = draw.random(rows) < 1 / (1 + np.exp(-liked))
     lines = ['uid,sku,shop,time,clicked,age,tags']
@@ -20,11 +27,10 @@ def write_log(path: pathlib.Path, rows: int = 6000, seed: int = 0, bad: int = 0)
         f'u{u},i{i},{s},{t},{int(c)},{20 + u % 7},a|{"b" if i % 2 else "c"}'
         for u, i, s, t, c in zip(user, item, shop, time, click, strict=True)
     ]
-    lines += [f'u1,i1,books,{1577836800 + n},maybe,30,a' for n in range(bad)]
-    path.write_text('\n'.join(lines) + '\n')
+    return lines
 
 
-def write_config(path: pathlib.Path, log: pathlib.Path, **sections) -> str:
+def write_config(path: pathlib.Path, log: pathlib.Path | str, **sections) -> str:
     """The configuration; `sections` replace or add top-level ones. Returns its path."""
     config = {
         'name': 'shops',
