@@ -135,11 +135,15 @@ class Checkpoints:
         self._state.assign(json.dumps(asdict(state)))
         self._write(self._checkpoint, f'ckpt-{state.step}')
         self._saved[state.step] = replace(state)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Removes what is not needed any more; `.index` first, without which it is nothing."""
         for number in sorted(self._saved)[:-_KEPT]:
             del self._saved[number]
         kept = {f'ckpt-{number}' for number in self._saved}
         kept |= {f'best-{each.best_epoch}' for each in self._saved.values()}
-        for name in storage.list_files(self._scratch.local):
+        for name in reversed(storage.list_files(self._scratch.local)):
             if name.startswith(('ckpt-', 'best-')) and name.split('.')[0] not in kept:
                 self._scratch.remove(name)
 
@@ -168,6 +172,7 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Marks the run finished; the next training in this directory starts a new one."""
+        self._remove_old()  # which the run may have been killed before
         storage.write_bytes(self._path(_FINISHED), b'')
         self._scratch.close()
 
