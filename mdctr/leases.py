@@ -39,11 +39,11 @@ class Lease:
         path: Path of the lease, without a number.
     """
 
-    def __init__(self, path: str, number: int, activity: str, duration: float):
+    def __init__(self, path: str, activity: str, duration: float):
         self.path = path
-        self._number, self._activity, self._duration = number, activity, duration
+        self._activity, self._duration = activity, duration
         self._token = uuid.uuid4().hex
-        self._expires = 0.0
+        self._number, self._expires = 0, 0.0  # not taken yet
         self._renewing = threading.RLock()
         self._released = threading.Event()
 
@@ -64,32 +64,31 @@ class Lease:
             'the command again.'
         )
 
-    def take(self) -> bool:
-        """Takes the lease by its number, unless another process did; whether it is held."""
-        self._expires = time.time() + self._duration
-        created = storage.create(_file(self.path, self._number), self._described())
+    def take(self, number: int) -> bool:
+        """Takes the lease by its next number; False if another process has taken it."""
+        expires = time.time() + self._duration
+        created = storage.create(_file(self.path, number), self._described(expires))
         # Whoever took and released numbers since then may have removed this one.
-        return created and self._is_mine()
+        if not created or _highest(self.path) != number:
+            return False
+        self._number, self._expires = number, expires
+        return True
 
     def _take_again(self) -> bool:
         """Takes the next number after the expiry, if this process was the last to hold it."""
-        if self._released.is_set() or not self._is_mine():
+        last = self._number
+        if self._released.is_set() or not self._is_mine() or not self.take(last + 1):
             return False
-        self._number += 1
-        if self.take():
-            storage.remove(_file(self.path, self._number - 1))
-            return True
-        self._number -= 1
-        self._expires = 0.0
-        return False
+        storage.remove(_file(self.path, last))
+        return True
 
-    def _described(self) -> bytes:
+    def _described(self, expires: float) -> bytes:
         return json.dumps(
             {
                 'owner': f'process {os.getpid()} on {socket.gethostname()}',
                 'activity': self._activity,
                 'process': _process(os.getpid()),
-                'expires': self._expires,
+                'expires': expires,
                 'token': self._token,
             }
         ).encode()
@@ -108,28 +107,23 @@ class Lease:
                 logger.warning('The lease of %s was not renewed: %s', self.path, error)
 
     def _renew(self) -> None:
-        before = self._expires
-        if before <= time.time():
+        left = self._expires - time.time()
+        if left <= 0:
             self._take_again()
-            return
-        if before - time.time() < self._duration / _RENEWALS:
-            return  # too late: another process may be taking it now
-        self._expires = time.time() + self._duration
-        try:
-            storage.write_bytes(_file(self.path, self._number), self._described())
-        except BaseException:
-            self._expires = before
-            raise
+        elif left >= self._duration / _RENEWALS:  # later, another process may be taking it now
+            expires = time.time() + self._duration
+            storage.write_bytes(_file(self.path, self._number), self._described(expires))
+            self._expires = expires
 
     def _is_mine(self) -> bool:
-        return max(_numbers(self.path), default=0) == self._number
+        return _highest(self.path) == self._number
 
     def _release(self) -> None:
         """Lets the lease expire now; the file stays, so that numbers never repeat."""
         if time.time() >= self._expires or not self._is_mine():
             return
         self._expires = 0.0
-        storage.write_bytes(_file(self.path, self._number), self._described())
+        storage.write_bytes(_file(self.path, self._number), self._described(0.0))
 
 
 @contextlib.contextmanager
@@ -175,8 +169,8 @@ def _acquire(path: str, activity: str, wait: bool, duration: float) -> Lease:
         last = max(numbers, default=0)
         holder = _holder(path, last) if last else None
         if holder is None:
-            held = Lease(path, last + 1, activity, duration)
-            if held.take():
+            held = Lease(path, activity, duration)
+            if held.take(last + 1):
                 for number in numbers:
                     storage.remove(_file(path, number))
                 return held
@@ -213,6 +207,10 @@ def _numbers(path: str) -> list[int]:
         if entry.startswith(prefix)
     ]
     return [int(suffix) for suffix in suffixes if suffix.isdigit()]
+
+
+def _highest(path: str) -> int:
+    return max(_numbers(path), default=0)
 
 
 def _file(path: str, number: int) -> str:

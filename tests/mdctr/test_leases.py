@@ -113,6 +113,20 @@ def test_an_expired_lease_is_taken_again_before_the_next_write(path):
             pass
 
 
+def test_a_lease_that_could_not_be_taken_again_is_not_held(path, monkeypatch):
+    def fails(path, data):
+        raise OSError('the network is down')
+
+    with lease(path, 'trains') as held:
+        held._expires = 0.0
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, 'create', fails)
+            for _ in range(2):
+                with pytest.raises(OSError, match='network'):
+                    held.check()
+        held.check()
+
+
 def test_a_waiting_process_says_for_whom(path, caplog):
     process = start(path, 30, 3)
     with caplog.at_level('INFO'), lease(path, 'trains', wait=True):
