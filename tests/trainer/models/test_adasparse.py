@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mdctr.errors import UserError
 from tests.trainer import trainer_dataset
+from tests.trainer.random_model import random_batch, random_model
 from trainer.config import ModelConfig
 from trainer.keras import keras, tf
 from trainer.loop.domain_summaries import domain_summaries
@@ -16,29 +17,8 @@ from trainer.optimizers.row_wise import make_optimizer
 HIDDEN = [8, 6]
 
 
-def make(name='adasparse', normalization='none', hidden=HIDDEN, **options):
-    keras.utils.set_random_seed(1)
-    model = build_model(
-        trainer_dataset.make_manifest(3),
-        ModelConfig(
-            name=name,
-            embedding_dim=4,
-            hidden_units=hidden,
-            normalization=normalization,
-            auxiliary_network=False,
-            options=options,
-        ),
-    )
-    rng = np.random.default_rng(2)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(size=variable.shape) * 0.4)
-    return model
-
-
-def batch(size=24, domain=None):
-    rows = trainer_dataset.make_batch(np.random.default_rng(3), size)
-    rows = {name: tf.constant(values) for name, values in rows.items()}
-    return rows if domain is None else {**rows, 'domain': tf.constant(domain)}
+def make(name='adasparse', **settings):
+    return random_model(name, **settings)
 
 
 def sigmoid(x):
@@ -118,7 +98,7 @@ def looked_up(model, features, aware_names):
 def test_logits_and_sparsity_loss_equal_the_paper_in_numpy(name, options):
     model = make(name, **options)
     model.schedule.alpha.assign(3.0)
-    for features in (batch(), batch(domain=2)):
+    for features in (random_batch(), random_batch(domain=2)):
         fields, aware = looked_up(model, features, options.get('domain_aware', ['domain']))
         domains = np.broadcast_to(features['domain'].numpy(), len(fields))
         paper = Paper(model, 3.0)
@@ -142,10 +122,10 @@ def test_logits_and_sparsity_loss_equal_the_paper_in_numpy(name, options):
 def test_alpha_is_frozen_but_for_training_and_goes_with_the_weights(tmp_path):
     model = make(alpha_steps=10)
     for _ in range(3):
-        model(batch(), training=False)
+        model(random_batch(), training=False)
     assert float(model.schedule.alpha) == pytest.approx(0.1)
     step = TrainStep(model, make_optimizer('adam', 0.01))
-    rows = {**batch(), 'click': tf.ones([24])}
+    rows = {**random_batch(), 'click': tf.ones([24])}
     for _ in range(4):
         step(rows)
     assert float(model.schedule.alpha) == pytest.approx(0.1 + 4 * 0.49)
@@ -154,7 +134,7 @@ def test_alpha_is_frozen_but_for_training_and_goes_with_the_weights(tmp_path):
     again = make(alpha_steps=10)
     again.load_weights(path)
     assert float(again.schedule.alpha) == float(model.schedule.alpha)
-    assert_allclose(again(batch()), model(batch()), atol=1e-6)
+    assert_allclose(again(random_batch()), model(random_batch()), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -247,13 +227,13 @@ def test_masks_by_domain_for_tensorboard(tmp_path):
 def test_unseen_domains_and_rows_alone():
     model = make()
     model.schedule.alpha.assign(5.0)
-    together = model(batch()).numpy()
+    together = model(random_batch()).numpy()
     for i in range(3):
-        alone = {name: values[i : i + 1] for name, values in batch().items()}
+        alone = {name: values[i : i + 1] for name, values in random_batch().items()}
         assert_allclose(model(alone), together[i : i + 1], atol=1e-5)
-    unseen = model(batch(domain=0)).numpy()
+    unseen = model(random_batch(domain=0)).numpy()
     assert np.isfinite(unseen).all()
-    assert_allclose(model(batch(domain=99)), unseen, atol=1e-6)
+    assert_allclose(model(random_batch(domain=99)), unseen, atol=1e-6)
 
 
 def test_what_cannot_be_says_so():
@@ -291,7 +271,7 @@ def test_a_batch_of_one_domain_learns_what_mixed_rows_of_it_do(name, pruner_inpu
         model.schedule.alpha.assign(3.0)
         model.schedule.lambda_hat.assign(5.0)
         with tf.GradientTape() as tape:
-            loss = loss_of(model, {**batch(), 'domain': domain}, click)
+            loss = loss_of(model, {**random_batch(), 'domain': domain}, click)
         found.append(
             [loss, *map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables))]
         )

@@ -5,34 +5,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.trainer import trainer_dataset
+from tests.trainer.random_model import random_batch, random_model
 from trainer.config import ModelConfig
-from trainer.keras import keras, tf
+from trainer.keras import tf
 from trainer.models import build_model
-
-
-def make(name, **options):
-    keras.utils.set_random_seed(1)
-    model = build_model(
-        trainer_dataset.make_manifest(3),
-        ModelConfig(
-            name=name,
-            embedding_dim=4,
-            hidden_units=[8, 6],
-            normalization='none',
-            auxiliary_network=False,
-            options=options,
-        ),
-    )
-    rng = np.random.default_rng(2)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(size=variable.shape) * 0.4)
-    return model
-
-
-def batch(domain=None):
-    rows = trainer_dataset.make_batch(np.random.default_rng(3), 24)
-    rows = {name: tf.constant(values) for name, values in rows.items()}
-    return rows if domain is None else {**rows, 'domain': tf.constant(domain)}
 
 
 def matrices(model, layer, domain):
@@ -87,21 +63,23 @@ def paper(model, features, activation=lambda x: np.maximum(x, 0)):
     ids=str,
 )
 def test_logits_equal_the_paper_in_numpy(name, options):
-    model = make(name, **options)
-    for features in (batch(), batch(domain=2), batch(domain=0)):
+    model = random_model(name, **options)
+    for features in (random_batch(), random_batch(domain=2), random_batch(domain=0)):
         assert_allclose(model(features), paper(model, features), rtol=1e-3, atol=1e-3)
 
 
 def test_activation_is_an_option():
-    model = make('apg', activation='tanh')
-    assert_allclose(model(batch()), paper(model, batch(), np.tanh), rtol=1e-3, atol=1e-3)
+    model = random_model('apg', activation='tanh')
+    assert_allclose(
+        model(random_batch()), paper(model, random_batch(), np.tanh), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_cross_layers_are_those_of_tensorflow_recommenders():
     import tensorflow_recommenders as tfrs
 
     for name in ('dcnv2', 'dcnv2_adasparse'):
-        assert all(type(layer) is tfrs.layers.dcn.Cross for layer in make(name).crosses)
+        assert all(type(layer) is tfrs.layers.dcn.Cross for layer in random_model(name).crosses)
 
 
 @pytest.mark.parametrize('name', ['dcnv2', 'dcnv2_star', 'dcnv2_adasparse'])
@@ -118,7 +96,7 @@ def test_dropout_is_of_what_a_cross_layer_adds(name):
             options={'cross_layers': 1},
         ),
     )
-    rows = {**batch(), 'domain': tf.constant(1)}
+    rows = {**random_batch(), 'domain': tf.constant(1)}
     crossed, seen, dense, cross = [], [], model.dense, model.cross
 
     def noting(layer, values, now):
@@ -141,10 +119,10 @@ def test_dropout_is_of_what_a_cross_layer_adds(name):
 
 
 def test_a_row_generates_its_own_weights_from_other_features():
-    model = make('apg', domain_aware=['age'])
-    features = batch(domain=1)
+    model = random_model('apg', domain_aware=['age'])
+    features = random_batch(domain=1)
     before = model(features).numpy()
-    found = make('apg', domain_aware=['age'], domain_feature=False)(features).numpy()
+    found = random_model('apg', domain_aware=['age'], domain_feature=False)(features).numpy()
     assert np.isfinite(found).all()
     ages = features['age'].numpy()
     layer = model.hidden[0]
@@ -155,7 +133,7 @@ def test_a_row_generates_its_own_weights_from_other_features():
 
 @pytest.mark.parametrize('name', ['adasparse', 'apg', 'star_adasparse'])
 def test_dlrm_adds_the_dot_products_of_all_pairs_to_the_input(name):
-    inputs = make(name, backbone='dlrm').look_up(batch())
+    inputs = random_model(name, backbone='dlrm').look_up(random_batch())
     fields = inputs.fields.numpy().astype(np.float64)
     dots = np.einsum('bid,bjd->bij', fields, fields)
     i, j = np.tril_indices(fields.shape[1], -1)
@@ -165,7 +143,9 @@ def test_dlrm_adds_the_dot_products_of_all_pairs_to_the_input(name):
 
 @pytest.mark.parametrize('name', ['adasparse', 'star_adasparse'])
 def test_dlrm_scores_the_same_folded(name):
-    model = make(name, backbone='dlrm', pruner_inputs='domain')
-    before = [model(batch(domain)).numpy() for domain in (None, 2)]
+    model = random_model(name, backbone='dlrm', pruner_inputs='domain')
+    before = [model(random_batch(domain=domain)).numpy() for domain in (None, 2)]
     model.fold()
-    assert_allclose([model(batch(domain)) for domain in (None, 2)], before, atol=1e-5)
+    assert_allclose(
+        [model(random_batch(domain=domain)) for domain in (None, 2)], before, atol=1e-5
+    )

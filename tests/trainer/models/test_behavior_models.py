@@ -9,9 +9,8 @@ from numpy.testing import assert_allclose
 from mdctr.errors import UserError
 from mdctr.manifest import Feature
 from tests.trainer import trainer_dataset
-from trainer.config import ModelConfig
-from trainer.keras import keras, tf
-from trainer.models import build_model
+from tests.trainer.random_model import random_model
+from trainer.keras import tf
 
 ITEMS, TAGS, LENGTH = trainer_dataset.ITEMS, 5, trainer_dataset.LENGTH
 
@@ -38,22 +37,7 @@ def manifest():
 
 
 def make(name, of=None, **options):
-    keras.utils.set_random_seed(1)
-    model = build_model(
-        of or manifest(),
-        ModelConfig(
-            name=name,
-            embedding_dim=4,
-            hidden_units=[8, 6],
-            normalization='none',
-            auxiliary_network=False,
-            options=options,
-        ),
-    )
-    rng = np.random.default_rng(2)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(size=variable.shape) * 0.4)
-    return model
+    return random_model(name, of or manifest(), **options)
 
 
 def tag_of(item):
