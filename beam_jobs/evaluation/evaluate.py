@@ -78,8 +78,8 @@ def evaluate(
             default.
 
     Raises:
-        UserError: There is no such dataset, split, model or domain; scores are not finite; or
-            `output` cannot be written.
+        UserError: The dataset, the split, the model or a domain does not exist; scores are not
+            finite; or `output` cannot be written.
     """
     storage.check_writable(output)
     with storage.reporting_errors(output):

@@ -56,7 +56,7 @@ def score_split(
         domains: Names of the domains whose rows are scored; all by default.
 
     Raises:
-        UserError: There is no such split or model.
+        UserError: The split or the model does not exist.
     """
     if split not in manifest.splits:
         raise UserError(

@@ -158,7 +158,7 @@ class Catalogue:
             interactions: What the users know.
 
         Returns:
-            The item number of each, `EXHAUSTED` if there is no candidate; `int64[n]`.
+            The item number of each, `EXHAUSTED` where no candidate is left; `int64[n]`.
         """
         begin, end = self._entries(candidates)
         base = self._weight_before(begin)

@@ -39,7 +39,7 @@ def make_reader(config: DatasetConfig, cache: str) -> Reader:
         cache: Directory that fetched files are kept in.
 
     Raises:
-        UserError: There is no such reader, or it does not accept its options or inputs.
+        UserError: The reader is unknown, or does not accept its options or inputs.
     """
     reader = READERS.load(config.reader)
     columns = {

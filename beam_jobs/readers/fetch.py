@@ -94,12 +94,12 @@ def fetch(name: str, cache: str) -> str:
         cache: Directory of the caches of all data sets, in a workspace.
 
     Raises:
-        UserError: The data set is unknown, cannot be fetched from any source, or differs from
+        UserError: The dataset is unknown, cannot be fetched from any source, or differs from
             what was published; or the cache cannot be read or written.
     """
     if name not in SOURCES:
         raise UserError(
-            f'There is no data set {name} to fetch; there are {", ".join(sorted(SOURCES))}.'
+            f'{name} cannot be fetched; choose one of {", ".join(sorted(SOURCES))}.'
         )
     source, directory = SOURCES[name], storage.join(cache, name)
     with storage.reporting_errors(directory):

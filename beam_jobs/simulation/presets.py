@@ -316,7 +316,7 @@ def find_preset(name: str) -> Preset:
     """The preset called `name`.
 
     Raises:
-        UserError: There is no such preset; the error lists the presets.
+        UserError: The preset is unknown; the error lists the presets.
     """
     if name not in PRESETS:
         raise UserError(f'Unknown preset {name}: choose one of {", ".join(PRESETS)}.')
