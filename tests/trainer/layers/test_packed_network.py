@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.trainer.models import test_adasparse
+from tests.trainer.random_model import random_batch
 from trainer.keras import tf
 from trainer.layers.domain.domain_batch import DomainBatch
 from trainer.layers.pruning.packed_network import PackedNetwork
@@ -50,9 +51,9 @@ def test_an_export_that_skips_gives_the_scores_of_training(name, monkeypatch):
     )
     model.schedule.alpha.assign(5.0)
     features = [
-        test_adasparse.batch(),
-        test_adasparse.batch(domain=2),
-        test_adasparse.batch(domain=0),
+        random_batch(),
+        random_batch(domain=2),
+        random_batch(domain=0),
     ]
     before = [model(each).numpy() for each in features]
     monkeypatch.setattr(type(model), 'PACK_BELOW', 1.0)
