@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import os
+
+os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')  # importing Keras 3 takes half a second
 
 with contextlib.redirect_stderr(io.StringIO()):
     import tensorflow_data_validation as tfdv

@@ -1,3 +1,10 @@
 """What all parts of mdctr share. Importing it loads neither Beam, TensorFlow nor KFP."""
 
+import atexit
+import gc
+
 __version__ = '0.1.0'
+
+# At exit the interpreter collects garbage twice, which walks over all of TensorFlow and Beam and
+# takes a command or a worker of Beam 0.4 to 1.3 seconds; frozen objects are left out.
+atexit.register(gc.freeze)

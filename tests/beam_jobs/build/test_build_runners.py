@@ -113,11 +113,8 @@ def checksums_of_seed(tmp_path, seed: int) -> dict[str, str]:
     return checksums(directory)
 
 
+@pytest.mark.parametrize('mode', ['multi_processing', 'multi_threading'])
 @pytest.mark.parametrize('variant', ['sampled', 'growing'])
-def test_two_worker_processes(expected, tmp_path, workers_import_tests, variant):
-    found = build(
-        tmp_path / 'dataset',
-        variant,
-        beam_args=['--direct_running_mode=multi_processing', '--direct_num_workers=2'],
-    )
-    assert found == expected[variant]
+def test_two_workers(expected, tmp_path, workers_import_tests, variant, mode):
+    beam_args = [f'--direct_running_mode={mode}', '--direct_num_workers=2']
+    assert build(tmp_path / 'dataset', variant, beam_args=beam_args) == expected[variant]
