@@ -6,8 +6,10 @@ import os
 import numpy as np
 import pytest
 
+from mdctr import storage
 from mdctr.dataset import open_dataset
 from mdctr.errors import UserError
+from mdctr.exported_model import check_files
 from mdctr.settings import to_mapping
 from tests.full_disk import small_files
 from tests.trainer.trainer_dataset import make_batch, record_files, write_dataset
@@ -237,3 +239,18 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_model(datasets, sources, tmp_
     with small_files(limit), pytest.raises(UserError, match=expected):
         add_domain(source, more, 'd4', str(output), of('mlp', epochs=1))
     assert not output.exists()
+
+
+def test_on_an_object_store(datasets, sources, tmp_path, bucket):
+    _, more = datasets
+    source, output = sources(of('star')), str(tmp_path / 'new')
+    expected = add_domain(source, more, 'd4', output, of('star', epochs=1))
+    urls = [storage.join(bucket, name) for name in ('model', 'more', 'new')]
+    storage.upload(source, urls[0])
+    storage.upload(more, urls[1])
+    found = add_domain(urls[0], urls[1], 'd4', urls[2], of('star', epochs=1))
+    check_files(found)
+    golden = [
+        storage.read_json(storage.join(model, 'golden.json')) for model in (expected, found)
+    ]
+    assert golden[0] == golden[1]
