@@ -101,7 +101,7 @@ class GenericOptions(Settings):
     )
     positives_only: bool = Field(
         default=False,
-        description='Whether every row is a click and there is no click column.',
+        description='Whether every row is a click; the log then has no click column.',
     )
     separator: str = Field(
         default=',', min_length=1, description='Separator of the fields of CSV.'

@@ -149,7 +149,7 @@ class MindReader(Reader):
         for directory, path in behaviors.items():
             if directory not in news:
                 raise UserError(
-                    f'There is no news.tsv next to {path}: the reader mind needs both files.'
+                    f'{path} has no news.tsv next to it: the reader mind needs both files.'
                 )
         return {path: news[directory] for directory, path in behaviors.items()}
 

@@ -76,7 +76,7 @@ def next_period(
             last = days_of(manifest)[-1].day
             day = raw.next(last, empty) if raw is not None else None
             if raw is None or day is None:
-                log.info('There is no new day after %s; nothing to do.', last)
+                log.info('No new day after %s; nothing to do.', last)
                 return None
             try:
                 _add(context, raw, day, beam_args)

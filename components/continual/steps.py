@@ -67,7 +67,7 @@ def train_period_step(
         attempt = (
             train_model(_context(name, config, workspace), model_name, int(period))
             if period
-            else 'There is no period to train on.'
+            else 'No period to train on.'
         )
         if isinstance(attempt, str):
             write_location(model, _NOTHING)

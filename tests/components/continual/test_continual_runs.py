@@ -189,7 +189,7 @@ def test_without_a_new_day_nothing_is_done(home, caplog):
     before, manifest = served(home), home.context.manifest()
     with caplog.at_level(logging.INFO):
         assert home.find() is None
-    assert 'There is no new day after 2020-01-03' in caplog.text
+    assert 'No new day after 2020-01-03' in caplog.text
     assert served(home) == before and home.context.manifest() == manifest
 
 
