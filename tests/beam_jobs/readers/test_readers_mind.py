@@ -133,7 +133,9 @@ def test_a_malformed_line_is_rejected_with_its_reason(tmp_path, line, reason):
 def test_the_news_must_be_next_to_the_impressions(tmp_path):
     directories = _write(tmp_path)
     (tmp_path / 'MINDsmall_dev' / 'news.tsv').unlink()
-    with pytest.raises(UserError, match=r'MINDsmall_dev/behaviors.tsv has no news.tsv next to it'):
+    with pytest.raises(
+        UserError, match=r'MINDsmall_dev/behaviors.tsv has no news.tsv next to it'
+    ):
         reader_of('mind', directories).files()
 
 
