@@ -152,7 +152,9 @@ def test_a_recurring_run_is_alone_and_the_pipeline_catches_up_itself(config, ser
         ([], None, None),
     ],
 )
-@pytest.mark.parametrize('recurring', [[], ['--recurring', '0 3 * * *']])
+@pytest.mark.parametrize(
+    'recurring', [[], pytest.param(['--recurring', '0 3 * * *'], marks=pytest.mark.slow)]
+)
 def test_a_token_is_sent_to_the_server(
     config, server, monkeypatch, flags, variable, sent, recurring
 ):

@@ -101,7 +101,7 @@ def described(exported):
         ('star', {}, 'rows', True),
         pytest.param('star', {}, 'all', True, marks=pytest.mark.slow),
         ('mlp', {}, 'all', True),
-        ('cross_stitch', {}, 'rows', False),
+        pytest.param('cross_stitch', {}, 'rows', False, marks=pytest.mark.slow),
         pytest.param('star_adasparse', {}, 'rows', True, marks=pytest.mark.slow),
         pytest.param(
             'mlp',

@@ -62,6 +62,7 @@ def test_a_run_learns_and_leaves_a_model(finished):
     assert [event.step for event in logs.Tensors('validation_auc/overall')] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_finished_run_leaves_no_graph_and_no_variable_in_memory(dataset, tmp_path):
     def alive():
         gc.collect()

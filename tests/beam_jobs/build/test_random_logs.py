@@ -215,12 +215,11 @@ def logs() -> dict[str, pa.Table]:
     return {name: random_log(**settings) for name, settings in LOGS.items()}
 
 
-# One of each way to split, together with sampling, histories and statistics; the others take
-# minutes and differ from these in one setting.
+# Three ways to split, together with sampling, histories and statistics; the others take minutes
+# and differ from these in one setting.
 FAST = {
     ('days, sampled, statistics', 'new items'),
     ('time, sampled, statistics', 'prices rise'),
-    ('periods, sampled, statistics', 'new items'),
     ('user, sampled, statistics', 'prices rise'),
 }
 

@@ -284,7 +284,7 @@ def test_same_seed_same_bytes(tmp_path, preset):
     assert not set(sums[0]) & set(sums[2])
 
 
-@pytest.mark.parametrize('place', ['local', 's3'])
+@pytest.mark.parametrize('place', ['local', pytest.param('s3', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('write', range(1, 5))  # what is simulated, log, truth, ceiling
 def test_a_simulation_is_killed_and_repeated(tmp_path, request, place, write):
     directory = str(tmp_path / 'killed')

@@ -8,6 +8,7 @@ import pytest
 
 from mdctr.dataset import open_dataset
 from mdctr.errors import UserError
+from tests.parameters import slow_except
 from tests.trainer.frameworks.frameworks_by_hand import TwoParameters, gradient
 from tests.trainer.trainer_dataset import write_dataset
 from trainer.config import ModelConfig, TrainConfig
@@ -99,20 +100,22 @@ def dense_means():
             {'outer_optimizer': 'adagrad', 'outer_learning_rate': 0.1},
             'cosine',
         ),
-        (
+        pytest.param(
             'domain_regularization',
             PLAIN,
             'adam',
             {'slot_lifetime': 'loop', 'specific_parameters': 'dense'},
             'constant',
+            marks=pytest.mark.slow,
         ),
         ('mamdr', None, 'sgd', {}, 'linear'),
-        (
+        pytest.param(
             'mamdr',
             STAR,
             'momentum',
             {'helper_domains': 1, 'inner_learning_rate': 0.03},
             'cosine',
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -155,7 +158,10 @@ def test_one_worker_ends_every_epoch_as_one_process(
     )
 
 
-@pytest.mark.parametrize('name', ['mulann', 'din', 'taobao_base', 'ple', 'dcnv2_adasparse'])
+@pytest.mark.parametrize(
+    'name',
+    slow_except(['mulann', 'din', 'taobao_base', 'ple', 'dcnv2_adasparse'], {'mulann', 'ple'}),
+)
 def test_layers_of_all_kinds_are_trained_in_caches(dataset, name, monkeypatch, dense_means):
     monkeypatch.setattr(caches_module, 'PREFETCH_BYTES', 1 << 11)
     model = ModelConfig(name=name, embedding_dim=4, hidden_units=[6, 4], auxiliary_network=True)
@@ -166,7 +172,8 @@ def test_layers_of_all_kinds_are_trained_in_caches(dataset, name, monkeypatch, d
         same(one, other, 2e-6)
 
 
-@pytest.mark.parametrize('batches', [pytest.param('domain', marks=pytest.mark.slow), 'mixed'])
+@pytest.mark.slow
+@pytest.mark.parametrize('batches', ['domain', 'mixed'])
 def test_joint_training_without_caches_learns_what_one_process_does(tmp_path, batches):
     write_dataset(
         tmp_path / 'tiny',

@@ -51,6 +51,7 @@ def has_checkpoint(run):
     return any(run.glob('checkpoints/ckpt-*.index'))
 
 
+@pytest.mark.slow
 def test_a_lost_parameter_server_is_said_in_one_sentence(dataset, tmp_path):
     made = Processes(tmp_path, dataset, CONFIG, workers=1, servers=1)
     run = tmp_path / 'run'

@@ -79,7 +79,7 @@ def two(tmp_path):
     ]
 
 
-@pytest.fixture(params=['local', 's3'])
+@pytest.fixture(params=['local', pytest.param('s3', marks=pytest.mark.slow)])
 def place(request, tmp_path):
     """A function that returns a new directory for pushed models."""
     root = str(tmp_path) if request.param == 'local' else request.getfixturevalue('bucket')

@@ -73,8 +73,8 @@ def empty(path):
     [
         ('data-00000-of-00001', truncate),
         ('data-00000-of-00001', empty),
-        ('data-00000-of-00001', os.remove),
-        ('index', truncate),
+        pytest.param('data-00000-of-00001', os.remove, marks=pytest.mark.slow),
+        pytest.param('index', truncate, marks=pytest.mark.slow),
         ('index', empty),
     ],
 )

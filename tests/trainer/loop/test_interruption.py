@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mdctr.settings import to_mapping
+from tests.parameters import slow_except
 from trainer.config import ModelConfig, TrainConfig
 from trainer.export.weights import WEIGHTS
 from trainer.keras import tf
@@ -150,7 +151,7 @@ def uninterrupted(dataset, tmp_path_factory):
     return train(dataset, str(tmp_path_factory.mktemp('run') / 'star'), CONFIG)
 
 
-@pytest.mark.parametrize('framework', [pytest.param('joint', marks=pytest.mark.slow), 'mamdr'])
+@pytest.mark.parametrize('framework', slow_except(['joint', 'mamdr'], {'joint'}))
 def test_sigterm_saves_the_step_and_the_next_run_resumes_there(dataset, tmp_path, framework):
     config = CONFIG.replace(framework=framework, epochs=3)
     directory = tmp_path / 'run'
@@ -170,9 +171,9 @@ def test_sigterm_saves_the_step_and_the_next_run_resumes_there(dataset, tmp_path
     ('before', 'where'),
     [
         pytest.param(_AT_THE_LAST_STEP, 'at epoch 2', marks=pytest.mark.slow),
-        (_IN_VALIDATION, 'at epoch 2'),
+        pytest.param(_IN_VALIDATION, 'at epoch 2', marks=pytest.mark.slow),
         (_IN_EXPORT, ''),
-        (_WHILE_READING, ''),
+        pytest.param(_WHILE_READING, '', marks=pytest.mark.slow),
     ],
     ids=['last step', 'validation', 'export', 'start'],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mdctr.dataset import open_dataset
+from tests.parameters import slow_except
 from tests.trainer.trainer_dataset import write_dataset
 from trainer.config import ModelConfig, TrainConfig
 from trainer.data.examples import Examples
@@ -140,9 +141,7 @@ class _Cut(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    'framework', ['joint', 'mamdr', pytest.param('separate', marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize('framework', slow_except(['joint', 'mamdr', 'separate'], {'joint'}))
 def test_a_run_that_continues_has_the_same_mean(dataset, tmp_path, monkeypatch, framework):
     settings = config(framework=framework, epochs=3)
     whole = train(dataset, str(tmp_path / 'whole'), settings)

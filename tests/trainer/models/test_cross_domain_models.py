@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mdctr.errors import UserError
 from mdctr.manifest import Feature
+from tests.parameters import slow_except
 from tests.trainer import numeric, trainer_dataset
 from tests.trainer.layers.test_cross_domain_layers import gru, sigmoid
 from trainer.config import ModelConfig
@@ -403,7 +404,7 @@ def batches(count, seed=5):
         yield {**batch, 'click': tf.constant(click)}
 
 
-@pytest.mark.parametrize('name', ['ddtcdr', 'dasl'])
+@pytest.mark.parametrize('name', slow_except(['ddtcdr', 'dasl'], {'ddtcdr'}))
 @pytest.mark.parametrize('start', ['orthogonal', 'anywhere'])
 def test_the_mapping_becomes_and_stays_orthogonal(name, start):
     model = make(
@@ -424,7 +425,7 @@ def test_the_mapping_becomes_and_stays_orthogonal(name, start):
         assert_allclose(after[target] @ after[target].T, np.eye(WIDTH), atol=0.1)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_except(NAMES, {'minet', 'mlp_pp'}))
 def test_training_moves_what_the_rows_use_and_nothing_else(name):
     """Batches of domains 1 and 2 leave everything of domains 3 and 4 as it was, though Adam
     would have moved it on."""

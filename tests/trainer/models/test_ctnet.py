@@ -10,6 +10,7 @@ import pytest
 from mdctr.dataset import open_dataset
 from mdctr.errors import UserError
 from mdctr.manifest import Feature
+from tests.parameters import slow_except
 from tests.trainer.periods_dataset import KNOWN_ITEMS, KNOWN_USERS, write_periods
 from tests.trainer.trainer_dataset import make_batch, make_manifest
 from trainer.config import ModelConfig, TrainConfig
@@ -146,7 +147,7 @@ def test_it_starts_as_its_target_tower(tower, source):
 
 
 @pytest.mark.parametrize('normalization', ['bn', 'pn', 'ln'])
-@pytest.mark.parametrize('tower', TOWERS)
+@pytest.mark.parametrize('tower', slow_except(TOWERS, {'mlp', 'din'}))
 def test_only_the_target_tower_and_the_adapters_train(tower, normalization):
     net = net_of(tower, tower, normalization)
     frozen = values_of(net.source.variables)

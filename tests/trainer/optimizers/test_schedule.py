@@ -77,7 +77,7 @@ class _Cut(Exception):
     [
         ('joint', 2),
         pytest.param('mamdr', 2, marks=pytest.mark.slow),
-        ('mamdr', 10),
+        pytest.param('mamdr', 10, marks=pytest.mark.slow),
         pytest.param('separate', 3, marks=pytest.mark.slow),
     ],
 )
