@@ -312,6 +312,18 @@ def test_the_reliability_page_names_a_test_in_every_row():
     assert numbers and numbers == sorted(set(numbers))
 
 
+def test_the_reliability_page_says_which_tests_are_slow():
+    page = (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
+    named = re.findall(r'`([\w/]+\.py)::(test_\w+)`( \(`make test-slow`\))?', page)
+    wrong = []
+    for path, name, said in named:
+        text = (ROOT / 'tests' / path).read_text(encoding='utf-8')
+        marks = text.partition(f'\ndef {name}(')[0].rpartition('\n\n')[2]
+        if bool(said) != ('\n@pytest.mark.slow\n' in f'\n{marks}\n'):
+            wrong.append(f'{path}::{name}')
+    assert not wrong
+
+
 @pytest.mark.parametrize('page', PAGES, ids=_relative)
 def test_configuration_keys_in_the_text_exist(page):
     if page.name == 'CHANGELOG.md':  # which also names old keys
