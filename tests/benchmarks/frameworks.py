@@ -18,6 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -103,15 +104,12 @@ def vocabularies(repeats: int) -> None:
     """Prints the cost of a loop of steps with two sizes of the vocabulary."""
     print(f'\n{"ids":>12}{"take, ms":>10}{"step, ms":>10}{"move, ms":>10}{"rows moved":>12}')
     for size in (1_000, 10_000_000):
-        print(
-            f'{size:>12}',
-            *(f'{each:>9.2f}' for each in loop_costs(size, repeats)[:3]),
-            f'{loop_costs.rows:>11}',
-        )
+        costs, rows = loop_costs(size, repeats)
+        print(f'{size:>12}', *(f'{each:>9.2f}' for each in costs), f'{rows:>11}')
 
 
-def loop_costs(size: int, repeats: int, steps: int = 10) -> list[float]:
-    """Milliseconds of a snapshot, a step and a move: the least of several loops."""
+def loop_costs(size: int, repeats: int, steps: int = 10) -> tuple[list[float], int]:
+    """Milliseconds of a snapshot, a step and a move, the least of several loops; rows moved."""
     examples = made_up(BATCH * steps, 1, size, names=1)
     model = build_model(
         examples.manifest,
@@ -135,8 +133,8 @@ def loop_costs(size: int, repeats: int, steps: int = 10) -> list[float]:
         model.embedding.table.sparse_read([0]).numpy()
         times.append(time.perf_counter())
         costs.append(np.diff(times) * 1000 / [1, steps, 1])
-    loop_costs.rows = len(step.snapshot.parts()[1][0].indices)
-    return np.min(costs, axis=0).tolist()
+    rows = len(step.snapshot.parts()[1][0].indices)
+    return np.min(costs, axis=0).tolist(), rows
 
 
 def many_domains(counts: list[int], rows: int = 40, vocabulary: int = 100_000) -> None:
@@ -164,13 +162,14 @@ def star_costs(examples: Examples, size: int, steps: int = 200) -> tuple[float, 
     """Milliseconds of a step, and MiB of the model's and the optimizer's variables."""
     each = framework(examples, 'star', 'joint', {}, size, [32, 16])
     batches = list(itertools.islice(examples.epoch(0, size), steps + 20))
-    best = float('inf')
-    for part in (batches[:20], *np.array_split(np.array(batches, object)[20:], 5)):
+    first, best = batches[:20], float('inf')
+    parts: list[Any] = [first, *np.array_split(np.array(batches, object)[20:], 5)]
+    for part in parts:
         start = time.process_time()
         for batch in part:
             loss = each.step(batch)
         float(loss)
-        if part is not batches[:20]:
+        if part is not first:
             best = min(best, (time.process_time() - start) / len(part))
     variables = [*each.model.variables, *each.optimizer.variables]
     return best * 1000, sum(variable.numpy().nbytes for variable in variables) / 2**20

@@ -144,7 +144,7 @@ def test_the_framework_gives_every_domain_the_same_steps(tmp_path):
         batch_size=10,
     )
     framework = make_framework(config, build_model(examples.manifest, config.model), examples)
-    domains = [int(batch['domain']) for batch in framework._batches(0)]
+    domains = [int(batch['domain']) for batch in framework._batches(0)]  # type: ignore[attr-defined]
     assert domains == [1, 2] * 5
     reports = list(framework.epoch(0))
     assert [report.position for report in reports] == list(range(1, 11))

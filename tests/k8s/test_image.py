@@ -1,5 +1,6 @@
 """The Dockerfile, read and not built: `make test-image` builds it."""
 
+import functools
 import re
 import shlex
 from importlib.metadata import requires
@@ -147,6 +148,7 @@ def test_the_gpu_lock_is_what_tensorflow_names():
 def test_the_image_has_the_name_that_components_use():
     text = (K8S / 'Dockerfile').read_text()
     assert f'-t {ClusterConfig().image} .' in text
+    assert isinstance(component, functools.partial)
     assert component.keywords['base_image'] == ClusterConfig().image
 
 

@@ -32,9 +32,16 @@ def compiled(config, tmp_path_factory):
     return yaml_files.load_all(path.read_text())
 
 
+class RecordingServer(http.server.ThreadingHTTPServer):
+    """A server at `address` that records what it receives in `sent` and `tokens`."""
+
+    address: str
+    sent: dict[str, dict]
+    tokens: list[str | None]
+
+
 @pytest.fixture
 def server():
-    """A server at `address` that records what it receives in `sent` and `tokens`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -59,7 +66,7 @@ def server():
             pass
 
     sent, tokens = {}, []
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as running:
+    with RecordingServer(('127.0.0.1', 0), Handler) as running:
         running.sent, running.tokens = sent, tokens
         running.address = f'http://127.0.0.1:{running.server_port}'
         threading.Thread(target=running.serve_forever, daemon=True).start()

@@ -42,7 +42,23 @@ def bucket_of_module(s3_server, patch):
 
 
 class Shops:
-    """A log of shops with a file for each day, and a workspace, both in a bucket."""
+    """A log of shops with a file for each day, and a workspace, both in a bucket.
+
+    Attributes:
+        first: State after the first run.
+        again: After a second one.
+        said_again: What that printed.
+        day_more: After a run with another day.
+        rolled_back: After a rollback and another run.
+        said_after_rollback: What that printed.
+    """
+
+    first: 'State'
+    again: 'State'
+    said_again: str
+    day_more: 'State'
+    rolled_back: 'State'
+    said_after_rollback: str
 
     def __init__(self, bucket: str, folder):
         self.config, self.log = str(folder / 'shops.yaml'), storage.join(bucket, 'log')

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from trainer.data.batching import Batch, MatrixBatch
 from trainer.keras import tf
 
 
-def prefetch(batches: Iterable[Batch], depth: int = 4) -> Iterator[dict[str, tf.Tensor]]:
+def prefetch(
+    batches: Iterable[Batch], depth: int = 4
+) -> Generator[dict[str, tf.Tensor], None, None]:
     """Yields batches as tensors, converted by a thread that runs `depth` batches ahead.
 
     An error in the thread is raised here. The thread ends if the consumer stops early.

@@ -319,19 +319,19 @@ def test_parquet_files_of_several_writers(tmp_path):
         'e': pa.array([decimal.Decimal(1), None], pa.decimal128(20, 0)),
     }
     for name, user in users.items():
-        rows = len(user)
-        shop = pa.array(['s'] * rows, pa.large_string() if name == 'd' else pa.string())
+        size = len(user)
+        shop = pa.array(['s'] * size, pa.large_string() if name == 'd' else pa.string())
         table = (
             pa.table(
                 {
                     'user_id': user,
-                    'item_id': ['i', 'j'][:rows],
-                    'timestamp': pa.array([1, 2][:rows], pa.int64()),
-                    'click': pa.array([0, 1][:rows], pa.int64()),
+                    'item_id': ['i', 'j'][:size],
+                    'timestamp': pa.array([1, 2][:size], pa.int64()),
+                    'click': pa.array([0, 1][:size], pa.int64()),
                     'shop': shop,
                 }
             )
-            if rows
+            if size
             else pa.table(
                 {n: pa.nulls(0) for n in ('user_id', 'item_id', 'timestamp', 'click', 'shop')}
             )
@@ -440,7 +440,7 @@ def test_bad_records_of_examples(tmp_path):
 
 def test_parquet_bytes_that_are_no_text(tmp_path):
     table = pa.Table.from_pylist(ROWS[:10])
-    names = [row['who'].encode() for row in ROWS[:10]]
+    names = [str(row['who']).encode() for row in ROWS[:10]]
     names[4] = b'\xc3('
     pq.write_table(table.set_column(0, 'who', pa.array(names)), tmp_path / 'log.parquet')
     rows, rejected = _read(tmp_path / 'log.parquet')

@@ -86,7 +86,11 @@ def settings(log: pathlib.Path, **continual) -> dict:
 
 
 class Home:
-    """A configuration in a workspace, run in this process, step by step."""
+    """A configuration in a workspace, run in this process, step by step.
+
+    Attributes:
+        results: What `walk` found: each model's result in each period.
+    """
 
     def __init__(self, values: dict, workspace: pathlib.Path):
         self.dataset = parse(DatasetConfig, values['dataset'], 'test')
@@ -96,6 +100,7 @@ class Home:
             parse(ContinualConfig, values['continual'], 'test'),
             str(workspace),
         )
+        self.results: list[dict] = []
 
     def find(self, report=lambda sentence: None):
         """The next period, or None; `report` is called with each sentence about the log."""
@@ -126,6 +131,7 @@ class Home:
         found = []
         while (period := self.period()) is not None:
             found.append(period)
+        self.results += found
         return found
 
     def newest(self, model: str):

@@ -33,10 +33,10 @@ def walked(tmp_path_factory):
     for number in (1, 2):
         write_day(root / 'log', number)
     home = Home(settings(root / 'log'), root / 'runs')
-    home.results = home.walk()
+    home.walk()
     assert home.find() is None
     write_day(root / 'log', 3)
-    home.results += home.walk()
+    home.walk()
     return home
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -24,6 +25,12 @@ config = parse(TrainConfig, json.loads(sys.argv[3]), 'arguments')
 train(sys.argv[1], sys.argv[2], config)
 """
 _WAIT = 400.0  # seconds, on a machine that does much else
+
+
+class _Process(subprocess.Popen):
+    """A process and the file of its output."""
+
+    output: pathlib.Path
 
 
 class Processes:
@@ -54,7 +61,7 @@ class Processes:
         output = self._directory / f'{self._started}-{name}-{index}.txt'
         dataset, config = self._arguments
         with open(output, 'w') as out:
-            process = subprocess.Popen(
+            process = _Process(
                 [sys.executable, '-W', 'ignore', '-c', _CODE, dataset, str(run), config],
                 stdout=out,
                 stderr=subprocess.STDOUT,
