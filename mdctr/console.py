@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 ERROR_FILE = 'MDCTR_ERROR_FILE'
 
 
-_PACKAGES = ('mdctr', 'beam_jobs', 'trainer', 'components', 'pipeline')
-
-
 def quiet_libraries() -> None:
     """Logs the progress and warnings of this project, and only the errors of libraries."""
     import logging
@@ -25,14 +22,15 @@ def quiet_libraries() -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     warnings.simplefilter('ignore')
     handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(_is_wanted)  # libraries change the levels of their loggers
+    handler.addFilter(_is_wanted)
     logging.basicConfig(
         format='%(asctime)s  %(message)s', datefmt='%H:%M:%S', handlers=[handler]
     )
     logging.getLogger().setLevel(logging.ERROR)
-    for name in _PACKAGES:
+    for name in ('mdctr', 'beam_jobs', 'trainer', 'components', 'pipeline'):
         logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _is_wanted(record: LogRecord) -> bool:
-    return record.levelname in ('ERROR', 'CRITICAL') or record.name.split('.')[0] in _PACKAGES
+    # TensorFlow sets the level of this logger when it exports a model.
+    return record.name != 'absl' or record.levelname in ('ERROR', 'CRITICAL')
