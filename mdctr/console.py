@@ -1,13 +1,7 @@
 """Logging of every process of the project."""
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from logging import LogRecord
 
 # Environment variable with the path of the file in which a step reports a `UserError` to the
 # command that started it.
@@ -22,15 +16,11 @@ def quiet_libraries() -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     warnings.simplefilter('ignore')
     handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(_is_wanted)
+    # TensorFlow sets the level of absl's logger when it exports a model.
+    handler.addFilter(lambda record: record.name != 'absl' or record.levelno >= logging.ERROR)
     logging.basicConfig(
         format='%(asctime)s  %(message)s', datefmt='%H:%M:%S', handlers=[handler]
     )
     logging.getLogger().setLevel(logging.ERROR)
     for name in ('mdctr', 'beam_jobs', 'trainer', 'components', 'pipeline'):
         logging.getLogger(name).setLevel(logging.INFO)
-
-
-def _is_wanted(record: LogRecord) -> bool:
-    # TensorFlow sets the level of this logger when it exports a model.
-    return record.name != 'absl' or record.levelname in ('ERROR', 'CRITICAL')

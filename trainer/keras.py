@@ -1,7 +1,7 @@
 """TensorFlow with Keras 2: `from trainer.keras import keras, tf` in every module here.
 
 TensorFlow Recommenders needs Keras 2, which TensorFlow uses only if this is set before
-`tf.keras` is first used; this is the one place that tells it.
+`tf.keras` is first used; this module tells it.
 """
 
 import os
