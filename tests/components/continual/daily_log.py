@@ -126,13 +126,10 @@ class Home:
             results[model] = attempt if isinstance(attempt, str) else self.finish(attempt)
         return results
 
-    def walk(self) -> list[dict]:
+    def walk(self) -> None:
         """Trains periods until none is pending."""
-        found = []
         while (period := self.period()) is not None:
-            found.append(period)
-        self.results += found
-        return found
+            self.results.append(period)
 
     def newest(self, model: str):
         """The newest version of a model."""

@@ -11,6 +11,7 @@ from beam_jobs.build import fingerprint
 from mdctr import storage
 from mdctr.workspace import models_directory
 from pipeline.cli.main import main
+from tests.exported_copy import copy_with_other_bytes
 from tests.full_disk import refuse_writes, small_files
 from tests.pipeline.own_log import write_config, write_log
 from trainer.export.publish import publish, pushing
@@ -38,6 +39,7 @@ WRITERS = {
 IN_PROGRESS = re.compile(
     r'(^|/)lease(s/|\.)|\.lock\.|/checkpoints/|/logs/|/run\.json$|/(key|simulation)\.json$'
 )
+LEASE = re.compile(r'\.lock\.\d+$')  # the next one replaces it
 READERS = ['dataset list --all', 'dataset verify --all', 'models list shops']
 
 
@@ -78,16 +80,14 @@ def original(tmp_path_factory) -> Shop:
     shop = Shop(folder, folder / 'runs')
     command = WRITERS['evaluate'].replace('again', 'evaluation')
     assert shop.run(command) == 0
-    publish_twice(shop, 'toys', folder / 'another')
+    publish_twice(shop, 'toys', str(folder / 'another'))
     return shop
 
 
-def publish_twice(shop: Shop, name: str, copy: pathlib.Path) -> None:
+def publish_twice(shop: Shop, name: str, copy: str) -> None:
     """Pushes the model and a copy of it with other bytes, which a rollback withdraws."""
-    shutil.copytree(shop.model, copy)
-    (copy / 'model.json').write_text((copy / 'model.json').read_text() + '\n')
     models = models_directory(str(shop.words['workspace']))
-    for model in (shop.model, str(copy)):
+    for model in (shop.model, copy_with_other_bytes(shop.model, copy)):
         with pushing(models, name):
             publish(models, name, model)
 
@@ -160,7 +160,7 @@ def check_full_disk(shop, name, limit, capsys):
         assert shop.run(WRITERS[name]) == 2
     assert 'cannot be read or written: File too large' in one_sentence(capsys)
     after = files(shop)
-    kept = {path: data for path, data in before.items() if not IN_PROGRESS.search(path)}
+    kept = {path: data for path, data in before.items() if not LEASE.search(path)}
     assert {path: after.get(path) for path in kept} == kept
     assert not [path for path in after.keys() - before.keys() if not IN_PROGRESS.search(path)]
 

@@ -15,6 +15,7 @@ from mdctr import storage
 from mdctr.errors import UserError
 from mdctr.exported_model import model_digest, write_model_json
 from mdctr.pushed_models import complete_versions, latest_version, read_push_record
+from tests.exported_copy import copy_with_other_bytes
 from trainer.export.golden import write_golden
 from trainer.export.push import push
 from trainer.export.rollback import rollback
@@ -79,11 +80,7 @@ def evaluation(tmp_path, export, blessed=True, **values):
 
 def another(tmp_path, model):
     """A copy of the model with other bytes."""
-    copy = str(tmp_path / 'another')
-    shutil.copytree(model, copy)
-    with open(os.path.join(copy, 'model.json'), 'a') as file:
-        file.write('\n')
-    return copy
+    return copy_with_other_bytes(model, str(tmp_path / 'another'))
 
 
 def entries(path):
